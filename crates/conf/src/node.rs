@@ -1,0 +1,270 @@
+//! The configuration as a tree with places: what a value is and where it was written.
+//!
+//! Knows nothing of gateways. Trees are immutable and share structure: an edit copies the path to it
+//! and nothing else, so that equal parts of two revisions are the very same allocation.
+
+use std::sync::{Arc, OnceLock};
+
+/// Which file a value came from: an index into [`crate::files::Files`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u16);
+
+impl FileId {
+    /// Written by no file: a default, or made by the program.
+    pub const NONE: FileId = FileId(0);
+}
+
+/// Where a value was written. Lines and columns count from 1; 0 is "not known".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u16,
+    /// The file.
+    pub file: FileId,
+}
+
+/// A value and its place. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What was written.
+    pub value: Value,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// What can be written in every format.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Nothing; in a merge patch it removes the key.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// Text.
+    Str(Arc<str>),
+    /// Values in order.
+    List(Arc<[Node]>),
+    /// Values by key.
+    Map(Arc<Map>),
+}
+
+/// Entries sorted by key, each key once.
+#[derive(Debug, Default)]
+pub struct Map {
+    entries: Vec<Entry>,
+    digest: OnceLock<Digest>,
+}
+
+/// A key, where it was written, and its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: Arc<str>,
+    /// Where the key was written.
+    pub place: Place,
+    /// The value.
+    pub node: Node,
+}
+
+/// Content hash of a tree; places do not count, only values.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Hash of bytes, for files that a revision pins.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Lower-case hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.hex()[..12])
+    }
+}
+
+impl Map {
+    /// Sorts the entries; of equal keys the last one wins (formats that forbid them say so earlier).
+    #[must_use]
+    pub fn new(mut entries: Vec<Entry>) -> Map {
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries.reverse();
+        entries.dedup_by(|a, b| a.key == b.key);
+        entries.reverse();
+        Map { entries, digest: OnceLock::new() }
+    }
+
+    /// The value at a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|e| &e.node)
+    }
+
+    /// The entry at a key.
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.binary_search_by(|e| e.key.as_ref().cmp(key)).ok().and_then(|i| self.entries.get(i))
+    }
+
+    /// Entries in the order of their keys.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl Node {
+    /// A value that no file wrote.
+    #[must_use]
+    pub fn made(value: Value) -> Node {
+        Node { value, place: Place::default() }
+    }
+
+    /// An empty map that no file wrote.
+    #[must_use]
+    pub fn empty_map() -> Node {
+        Node::made(Value::Map(Arc::new(Map::default())))
+    }
+
+    /// The map, if it is one.
+    #[must_use]
+    pub fn as_map(&self) -> Option<&Arc<Map>> {
+        match &self.value {
+            Value::Map(m) => Some(m),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Str(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// The value at a key of a map.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.as_map()?.get(key)
+    }
+
+    /// The value at a path of keys; list items by their index.
+    pub fn at<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Node> {
+        let mut node = self;
+        for key in path {
+            node = match &node.value {
+                Value::Map(m) => m.get(key)?,
+                Value::List(l) => l.get(key.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(node)
+    }
+
+    /// Content hash. Maps remember theirs, so equal subtrees are hashed once.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match &self.value {
+            Value::Map(m) => *m.digest.get_or_init(|| hash_map(m)),
+            other => {
+                let mut h = blake3::Hasher::new();
+                hash_value(other, &mut h);
+                Digest(*h.finalize().as_bytes())
+            }
+        }
+    }
+
+    /// True if both are the same allocation or equal scalars: equality that costs nothing to ask.
+    #[must_use]
+    pub fn same(&self, other: &Node) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Map(a), Value::Map(b)) => Arc::ptr_eq(a, b),
+            (Value::List(a), Value::List(b)) => Arc::ptr_eq(a, b),
+            (Value::Str(a), Value::Str(b)) => a == b,
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        }
+    }
+}
+
+/// Equal values; places do not count.
+impl PartialEq for Node {
+    fn eq(&self, other: &Node) -> bool {
+        if self.same(other) {
+            return true;
+        }
+        match (&self.value, &other.value) {
+            (Value::Map(a), Value::Map(b)) => {
+                a.entries.len() == b.entries.len()
+                    && a.entries.iter().zip(&b.entries).all(|(x, y)| x.key == y.key && x.node == y.node)
+            }
+            (Value::List(a), Value::List(b)) => a[..] == b[..],
+            _ => false,
+        }
+    }
+}
+
+fn hash_map(map: &Map) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(b"{");
+    for e in &map.entries {
+        h.update(&(e.key.len() as u64).to_le_bytes());
+        h.update(e.key.as_bytes());
+        hash_value(&e.node.value, &mut h);
+    }
+    Digest(*h.finalize().as_bytes())
+}
+
+/// Each kind has a tag and a length, so that no two trees are the same bytes.
+fn hash_value(value: &Value, h: &mut blake3::Hasher) {
+    match value {
+        Value::Null => {
+            h.update(b"n");
+        }
+        Value::Bool(b) => {
+            h.update(if *b { b"t" } else { b"f" });
+        }
+        Value::Int(i) => {
+            h.update(b"i");
+            h.update(&i.to_le_bytes());
+        }
+        Value::Float(x) => {
+            h.update(b"d");
+            h.update(&x.to_bits().to_le_bytes());
+        }
+        Value::Str(s) => {
+            h.update(b"s");
+            h.update(&(s.len() as u64).to_le_bytes());
+            h.update(s.as_bytes());
+        }
+        Value::List(l) => {
+            h.update(b"[");
+            h.update(&(l.len() as u64).to_le_bytes());
+            for n in l.iter() {
+                hash_value(&n.value, h);
+            }
+        }
+        Value::Map(m) => {
+            let d = *m.digest.get_or_init(|| hash_map(m));
+            h.update(b"{");
+            h.update(&d.0);
+        }
+    }
+}

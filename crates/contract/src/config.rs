@@ -1,0 +1,59 @@
+//! The document as types: only what the user wrote, with defaults filled in. Nothing here touches the
+//! world; [`crate::check`] makes sure that it hangs together.
+
+mod admin;
+mod listener;
+mod route;
+mod upstream;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use evergate_conf::units::{FilePath, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
+pub use listener::{Address, Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
+pub use route::{
+    Files, Forward, HeaderEdit, HeaderEdits, HeaderMatch, Match, PathMatch, QueryMatch, Redirect, Respond, Rewrite, Route,
+    RouteLimits, Target, TextMatch,
+};
+pub use upstream::{Balance, Ejection, Endpoint, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
+
+/// The name of an object, shared by all who mention it.
+pub type Name = Arc<str>;
+
+/// Objects of one kind by name. Unchanged objects of two revisions are the same `Arc`.
+pub type Objects<T> = BTreeMap<Name, Arc<T>>;
+
+/// One whole document.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Threads that serve traffic: `auto` is one for each core.
+    pub workers: Workers,
+    /// The admin API, metrics and health.
+    pub admin: Admin,
+    /// What the program says of itself.
+    pub log: Log,
+    /// Sockets that take connections.
+    pub listeners: Objects<Listener>,
+    /// Certificates with their keys.
+    pub certificates: Objects<Certificate>,
+    /// Groups of endpoints that requests are sent to.
+    pub upstreams: Objects<Upstream>,
+    /// Which request is answered how.
+    pub routes: Objects<Route>,
+    /// How this document is watched, and how much of its past is kept.
+    pub reload: Reload,
+}
+
+/// `auto`, or a number from 1 to 512.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each core that the process may use.
+    #[default]
+    Auto,
+    /// So many.
+    Count(u16),
+}

@@ -1,0 +1,2 @@
+//! Evergate. 
+fn main() {}
