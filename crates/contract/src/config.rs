@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
 pub use listener::{Address, Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
 pub use route::{
-    Files, Forward, HeaderEdit, HeaderEdits, HeaderMatch, Match, PathMatch, QueryMatch, Redirect, Respond, Rewrite, Route,
+    Files, Forward, HeaderEdit, HeaderEdits, Match, PathMatch, Redirect, Respond, Rewrite, Route,
     RouteLimits, Target, TextMatch,
 };
 pub use upstream::{Balance, Ejection, Endpoint, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};

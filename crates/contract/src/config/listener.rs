@@ -1,0 +1,118 @@
+//! Listeners and certificates.
+
+use super::*;
+use evergate_conf::units::ByteSize;
+
+/// A socket that takes connections, and how it speaks.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// `127.0.0.1:8080`, `[::]:8080`, or `:8080` for every IPv4 and IPv6 address.
+    pub address: Address,
+    /// What may be spoken. Over TLS the client chooses by ALPN, in clear text by its first bytes (RFC 9113 §3.3).
+    #[serde(default = "both_protocols")]
+    pub protocols: Vec<Protocol>,
+    /// Present: every connection starts with a TLS handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+    /// What a client may send at most.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long a client may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// HTTP versions by their ALPN names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum Protocol {
+    /// HTTP/1.1 and 1.0.
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+/// TLS on a listener. The certificate is chosen by SNI: exact name, then wildcard, then the first one.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Names from `certificates`; the first is the default.
+    pub certificates: Vec<Name>,
+    /// Lowest TLS version that is taken.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+}
+
+/// TLS versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// What a client may send at most.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Request line and headers together; more answers 431. 1 KiB to 1 MiB.
+    pub header_bytes: ByteSize,
+    /// Number of headers; more answers 431. 1 to 1000.
+    pub headers: u16,
+    /// Request body; more answers 413. Absent: no limit. A route may set its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<ByteSize>,
+    /// Connections at once on this listener; more are closed at once. Absent: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Requests at once on one HTTP/2 connection (RFC 9113 §5.1.2). 1 to 10000.
+    pub streams: u32,
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its headers, and for a TLS handshake; later answers 408.
+    pub header: Span,
+    /// A kept-alive connection without a request is closed after this.
+    pub idle: Span,
+    /// Longest silence while a body is read from or written to the client.
+    pub body: Span,
+}
+
+fn both_protocols() -> Vec<Protocol> {
+    vec![Protocol::Http2, Protocol::Http1]
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { header_bytes: ByteSize(64 << 10), headers: 100, body: None, connections: None, streams: 200 }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { header: Span::secs(10), idle: Span::secs(75), body: Span::secs(60) }
+    }
+}
+
+/// A certificate chain and its private key, both PEM files. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub cert: FilePath,
+    /// The private key of the leaf.
+    pub key: FilePath,
+}
+
+/// Where a socket listens: `127.0.0.1:8080`, `[::1]:8080`, or `:8080`, which is `[::]:8080` taking IPv4 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address(pub std::net::SocketAddr);

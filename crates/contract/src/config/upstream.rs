@@ -1,0 +1,195 @@
+//! Upstreams: groups of endpoints.
+
+use super::*;
+
+/// A group of endpoints that answer the same requests.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Who answers. Health, load and pools belong to the URL and survive every other change.
+    pub endpoints: Vec<Endpoint>,
+    /// Which endpoint takes the next request.
+    #[serde(default)]
+    pub balance: Balance,
+    /// What is spoken to the endpoints.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+    /// How `https` endpoints are verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
+    /// Ask each endpoint regularly whether it lives. Absent: all are taken to live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Set endpoints aside that fail real requests. Absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejection: Option<Ejection>,
+    /// How long an endpoint may take.
+    #[serde(default)]
+    pub timeouts: UpstreamTimeouts,
+    /// Idle connections.
+    #[serde(default)]
+    pub pool: Pool,
+    /// What is tried again.
+    #[serde(default)]
+    pub retries: Retries,
+}
+
+/// `http://127.0.0.1:3000`, or `{ url: …, weight: 3 }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `http://host:port` or `https://host:port`; no path.
+    pub url: http::Uri,
+    /// Share of the requests relative to the others. 0 takes none. Default 1, at most 1000.
+    pub weight: u16,
+}
+
+/// How the next endpoint is chosen among those that live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn, by smooth weights.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight, relative to its weight.
+    LeastRequests,
+    /// The better of two taken at random: nearly as good as the least, without looking at all.
+    P2c,
+    /// At random, by weight.
+    Random,
+}
+
+/// What is spoken to the endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1, or over TLS what the endpoint chooses by ALPN.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1 only.
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// HTTP/2 only; in clear text with prior knowledge (RFC 9113 §3.3).
+    #[serde(rename = "h2")]
+    Http2,
+}
+
+/// TLS towards endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// PEM file of the authorities to trust. Absent: those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<FilePath>,
+    /// Name to ask for (SNI) and to verify. Absent: the host of the endpoint's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// Own certificate, by its name in `certificates`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Name>,
+    /// Take any certificate. For tests only.
+    pub insecure_skip_verify: bool,
+}
+
+/// Active health checks, off the request path.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// Asked by `GET`; a 2xx or 3xx answer is good. Absent: a TCP connection is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `Host` of the question. Absent: the endpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// From one question to the next; jittered by a tenth.
+    pub interval: Span,
+    /// An answer later than this is a bad one.
+    pub timeout: Span,
+    /// Good answers in a row that bring a dead endpoint back. 1 to 100.
+    pub healthy: u16,
+    /// Bad answers in a row that take a living endpoint out. 1 to 100.
+    pub unhealthy: u16,
+}
+
+/// Passive health: endpoints that fail real requests are set aside for a while.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ejection {
+    /// Failures in a row (no connection, no answer, 502, 503, 504) that set it aside. 1 to 1000.
+    pub failures: u16,
+    /// For how long the first time; each further time in a row adds as much again, up to ten times.
+    pub duration: Span,
+    /// Never set aside more than this share of the endpoints, in percent. 0 to 100.
+    pub max_percent: u8,
+}
+
+/// How long an endpoint may take.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamTimeouts {
+    /// For name look-up, TCP and TLS together; then the next endpoint is tried, or 504.
+    pub connect: Span,
+    /// From the end of the request to the headers of the response; later answers 504.
+    pub response: Span,
+    /// Longest silence within a response body.
+    pub body: Span,
+    /// An idle pooled connection is closed after this.
+    pub idle: Span,
+}
+
+/// Idle connections to an endpoint.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// Idle connections that each worker keeps for each endpoint. 0 keeps none.
+    pub idle: u32,
+}
+
+/// What is tried again: only requests of which nothing was sent.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retries {
+    /// Further endpoints to try when no connection could be had. 0 to 10.
+    pub connect: u8,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Health {
+            path: None,
+            host: None,
+            interval: Span::secs(5),
+            timeout: Span::secs(2),
+            healthy: 2,
+            unhealthy: 3,
+        }
+    }
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        Ejection { failures: 5, duration: Span::secs(30), max_percent: 50 }
+    }
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            connect: Span::secs(5),
+            response: Span::secs(60),
+            body: Span::secs(60),
+            idle: Span::secs(60),
+        }
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Pool { idle: 128 }
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries { connect: 2 }
+    }
+}
