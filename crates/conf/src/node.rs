@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use serde::{Serialize, Serializer};
+
 /// Which file a value came from: an index into [`crate::files::Files`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u16);
@@ -58,6 +60,7 @@ pub enum Value {
 pub struct Map {
     entries: Vec<Entry>,
     digest: OnceLock<Digest>,
+    has_nulls: bool,
 }
 
 /// A key, where it was written, and its value.
@@ -91,7 +94,7 @@ impl Digest {
 
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.hex()[..12])
+        f.write_str(self.hex().get(..12).unwrap_or_default())
     }
 }
 
@@ -103,7 +106,25 @@ impl Map {
         entries.reverse();
         entries.dedup_by(|a, b| a.key == b.key);
         entries.reverse();
-        Map { entries, digest: OnceLock::new() }
+        Map::from_sorted(entries)
+    }
+
+    /// Entries that are in order already, each key once.
+    #[must_use]
+    pub(crate) fn from_sorted(entries: Vec<Entry>) -> Map {
+        debug_assert!(entries.is_sorted_by(|a, b| a.key < b.key));
+        let has_nulls = entries.iter().any(|e| match &e.node.value {
+            Value::Null => true,
+            Value::Map(map) => map.has_nulls,
+            _ => false,
+        });
+        Map { entries, digest: OnceLock::new(), has_nulls }
+    }
+
+    /// True if a key here or in a map below has the value null: then it is a patch. Costs nothing to ask.
+    #[must_use]
+    pub fn has_nulls(&self) -> bool {
+        self.has_nulls
     }
 
     /// The value at a key.
@@ -136,6 +157,12 @@ impl Node {
     #[must_use]
     pub fn empty_map() -> Node {
         Node::made(Value::Map(Arc::new(Map::default())))
+    }
+
+    /// True for [`Value::Null`].
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
     }
 
     /// The map, if it is one.
@@ -265,6 +292,21 @@ fn hash_value(value: &Value, h: &mut blake3::Hasher) {
             let d = *m.digest.get_or_init(|| hash_map(m));
             h.update(b"{");
             h.update(&d.0);
+        }
+    }
+}
+
+/// The value alone, as any serde format writes it.
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Int(i) => serializer.serialize_i64(*i),
+            Value::Float(x) => serializer.serialize_f64(*x),
+            Value::Str(s) => serializer.serialize_str(s),
+            Value::List(l) => serializer.collect_seq(l.iter()),
+            Value::Map(m) => serializer.collect_map(m.entries.iter().map(|e| (e.key.as_ref(), &e.node))),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! How two trees differ, by path. Equal parts are not looked into.
+
+use std::{cmp::Ordering, sync::Arc};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::{
+    node::{Map, Node, Value},
+    path::Path,
+};
+
+/// One value that differs. A map that is only on one side is one change; where both sides are maps, their
+/// values are compared one by one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Which value.
+    pub path: Path,
+    /// What it was; `None` if it was added.
+    pub before: Option<Node>,
+    /// What it is; `None` if it was removed.
+    pub after: Option<Node>,
+}
+
+/// The changes that lead from `a` to `b`, in the order of their paths.
+#[must_use]
+pub fn diff(a: &Node, b: &Node) -> Vec<Change> {
+    let mut changes = Vec::new();
+    compare(&mut Path::root(), a, b, &mut changes);
+    changes
+}
+
+fn compare(at: &mut Path, a: &Node, b: &Node, changes: &mut Vec<Change>) {
+    if a.same(b) {
+        return;
+    }
+    let (Value::Map(x), Value::Map(y)) = (&a.value, &b.value) else {
+        if a != b {
+            changes.push(Change { path: at.clone(), before: Some(a.clone()), after: Some(b.clone()) });
+        }
+        return;
+    };
+    if a.digest() == b.digest() {
+        return;
+    }
+    for (key, before, after) in pairs(x, y) {
+        at.push(Arc::clone(key));
+        match (before, after) {
+            (Some(before), Some(after)) => compare(at, before, after, changes),
+            (before, after) => {
+                changes.push(Change { path: at.clone(), before: before.cloned(), after: after.cloned() });
+            }
+        }
+        at.pop();
+    }
+}
+
+type Pair<'a> = (&'a Arc<str>, Option<&'a Node>, Option<&'a Node>);
+
+/// Both maps side by side, in the order of the keys.
+pub(crate) fn pairs<'a>(a: &'a Map, b: &'a Map) -> impl Iterator<Item = Pair<'a>> {
+    let (mut a, mut b) = (a.entries().iter().peekable(), b.entries().iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (a.peek(), b.peek()) {
+            (Some(x), Some(y)) => x.key.cmp(&y.key),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let x = if order.is_le() { a.next() } else { None };
+        let y = if order.is_ge() { b.next() } else { None };
+        let key = &x.or(y)?.key;
+        Some((key, x.map(|e| &e.node), y.map(|e| &e.node)))
+    })
+}
+
+/// As JSON: `{ path, before, after }`; a side that is missing is left out.
+impl Serialize for Change {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("path", &self.path)?;
+        if let Some(before) = &self.before {
+            map.serialize_entry("before", before)?;
+        }
+        if let Some(after) = &self.after {
+            map.serialize_entry("after", after)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests;

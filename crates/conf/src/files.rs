@@ -1,0 +1,142 @@
+//! The files and other texts that values come from, by number.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::node::FileId;
+
+/// Names, folders and (while a load is under way) the text of everything that was read. Numbers stay the
+/// same for the same path from load to load.
+#[derive(Debug, Default)]
+pub struct Files {
+    sources: Vec<Source>,
+    by_name: HashMap<PathBuf, FileId>,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct Source {
+    name: PathBuf,
+    folder: PathBuf,
+    text: Option<Arc<str>>,
+    epoch: u64,
+}
+
+impl Files {
+    /// No files yet.
+    #[must_use]
+    pub fn new() -> Files {
+        Files::default()
+    }
+
+    /// A new load begins: texts are dropped, and numbers that this load does not ask for may be given to
+    /// others if they run out.
+    pub fn begin(&mut self) {
+        self.epoch += 1;
+        self.forget_texts();
+    }
+
+    /// Frees the texts; snippets are not found any more.
+    pub fn forget_texts(&mut self) {
+        for source in &mut self.sources {
+            source.text = None;
+        }
+    }
+
+    /// The number of a file. [`FileId::NONE`] if this load has used all 65,535 numbers.
+    pub fn file(&mut self, path: &Path, text: Option<Arc<str>>) -> FileId {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        self.intern(path, &folder, text)
+    }
+
+    /// The number of a text that is no file, such as `overlay` or `built-in`. Relative paths in it start
+    /// from the folder.
+    pub fn named(&mut self, name: &str, folder: &Path, text: Option<Arc<str>>) -> FileId {
+        self.intern(Path::new(name), folder, text)
+    }
+
+    fn intern(&mut self, name: &Path, folder: &Path, text: Option<Arc<str>>) -> FileId {
+        let source = Source { name: name.to_owned(), folder: folder.to_owned(), text, epoch: self.epoch };
+        let known = self.by_name.get(name).copied();
+        let Some(id) = known.or_else(|| self.free_id()) else { return FileId::NONE };
+        let index = usize::from(id.0) - 1;
+        match self.sources.get_mut(index) {
+            Some(old) => {
+                if old.name != source.name {
+                    self.by_name.remove(&old.name);
+                }
+                *old = source;
+            }
+            None => self.sources.push(source),
+        }
+        self.by_name.insert(name.to_owned(), id);
+        id
+    }
+
+    /// The next number, or when there is none, one that was not asked for in this load.
+    fn free_id(&self) -> Option<FileId> {
+        let unused = || self.sources.iter().position(|s| s.epoch < self.epoch).map(|i| i + 1);
+        let next = Some(self.sources.len() + 1).filter(|n| *n <= usize::from(u16::MAX));
+        next.or_else(unused).and_then(|n| u16::try_from(n).ok()).map(FileId)
+    }
+
+    fn source(&self, id: FileId) -> Option<&Source> {
+        self.sources.get(usize::from(id.0).checked_sub(1)?)
+    }
+
+    /// The path or name.
+    #[must_use]
+    pub fn name(&self, id: FileId) -> Option<&Path> {
+        self.source(id).map(|s| s.name.as_path())
+    }
+
+    /// Where relative paths in it start.
+    #[must_use]
+    pub fn folder(&self, id: FileId) -> Option<&Path> {
+        self.source(id).map(|s| s.folder.as_path())
+    }
+
+    /// Its text, if it is still kept.
+    #[must_use]
+    pub fn text(&self, id: FileId) -> Option<&Arc<str>> {
+        self.source(id)?.text.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_path_keeps_its_number() {
+        let mut files = Files::new();
+        let a = files.file(Path::new("/etc/a.yaml"), Some("x: 1".into()));
+        let b = files.named("overlay", Path::new("/data"), None);
+        assert_ne!(a, b);
+        assert_eq!(files.text(a).unwrap().as_ref(), "x: 1");
+        files.begin();
+        assert_eq!(files.file(Path::new("/etc/a.yaml"), None), a);
+        assert!(files.text(a).is_none());
+        assert_eq!(files.folder(a).unwrap(), Path::new("/etc"));
+        assert_eq!(files.folder(b).unwrap(), Path::new("/data"));
+        assert_eq!(files.name(FileId::NONE), None);
+    }
+
+    #[test]
+    fn numbers_are_given_again_when_they_run_out() {
+        let mut files = Files::new();
+        let kept = files.file(Path::new("kept"), None);
+        for i in 1..usize::from(u16::MAX) {
+            assert_ne!(files.file(&PathBuf::from(i.to_string()), None), FileId::NONE);
+        }
+        assert_eq!(files.file(Path::new("one too many"), None), FileId::NONE);
+        files.begin();
+        assert_eq!(files.file(Path::new("kept"), None), kept);
+        let reused = files.file(Path::new("new"), None);
+        assert_eq!(files.name(reused), Some(Path::new("new")));
+        assert_eq!(files.name(kept), Some(Path::new("kept")));
+    }
+}

@@ -1,0 +1,125 @@
+//! Merge patches (RFC 7396): layers onto each other, edits onto a document.
+//!
+//! Results share all that did not change with what they were made from.
+
+use std::sync::Arc;
+
+use crate::{
+    diff::pairs,
+    node::{Entry, Map, Node, Value},
+};
+
+/// What a null in a patch does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    /// It removes the key.
+    Remove,
+    /// It stays: the result is a patch itself.
+    Keep,
+}
+
+/// `base` changed by `patch`: maps are merged, a null removes its key, anything else replaces (RFC 7396
+/// section 2). Values that stay equal are the very same allocations as in `base`.
+#[must_use]
+pub fn merge(base: &Node, patch: &Node) -> Node {
+    join(base, patch, Nulls::Remove)
+}
+
+/// One patch that does what `first` and then `second` do: `merge(x, compose(a, b))` equals
+/// `merge(merge(x, a), b)` for every map `x`.
+#[must_use]
+pub fn compose(first: &Node, second: &Node) -> Node {
+    join(first, second, Nulls::Keep)
+}
+
+/// The document without keys whose value is null; items of lists are left alone.
+#[must_use]
+pub fn strip_nulls(node: &Node) -> Node {
+    match &node.value {
+        Value::Map(map) if map.has_nulls() => {
+            let entries = map.entries().iter().filter(|e| !e.node.is_null());
+            let entries = entries.map(|e| Entry { node: strip_nulls(&e.node), ..e.clone() }).collect();
+            Node { value: Value::Map(Arc::new(Map::new(entries))), place: node.place }
+        }
+        _ => node.clone(),
+    }
+}
+
+/// The smallest patch for which `merge(a, make_patch(a, b)) == b`, if `b` has no nulls in maps.
+#[must_use]
+pub fn make_patch(a: &Node, b: &Node) -> Node {
+    let (Value::Map(x), Value::Map(y)) = (&a.value, &b.value) else { return b.clone() };
+    let entry = |key: &Arc<str>, node: Node| Entry { key: Arc::clone(key), place: node.place, node };
+    let mut entries = Vec::new();
+    for (key, before, after) in pairs(x, y) {
+        match (before, after) {
+            (Some(before), Some(after)) if before.same(after) || before == after => {}
+            (Some(before), Some(after)) => entries.push(entry(key, make_patch(before, after))),
+            (None, Some(after)) => entries.push(entry(key, after.clone())),
+            (_, None) => entries.push(entry(key, Node::made(Value::Null))),
+        }
+    }
+    Node { value: Value::Map(Arc::new(Map::new(entries))), place: b.place }
+}
+
+fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
+    let Value::Map(changes) = &patch.value else {
+        return if base == patch { base.clone() } else { patch.clone() };
+    };
+    let empty = Map::default();
+    let old = match &base.value {
+        Value::Map(map) => map,
+        // What is no map is replaced. A patch would have to say so of each key, and cannot.
+        _ if nulls == Nulls::Keep => return patch.clone(),
+        _ => &empty,
+    };
+    let mut entries = Vec::with_capacity(old.entries().len());
+    let mut changed = base.as_map().is_none();
+    merge_entries(old, changes, nulls, &mut entries, &mut changed);
+    if !changed {
+        return base.clone();
+    }
+    let place = if base.as_map().is_some() { base.place } else { patch.place };
+    Node { value: Value::Map(Arc::new(Map::from_sorted(entries))), place }
+}
+
+/// Walks both sorted maps; `changed` becomes true if the result differs from `old`.
+fn merge_entries(old: &Map, new: &Map, nulls: Nulls, out: &mut Vec<Entry>, changed: &mut bool) {
+    let mut patch = new.entries().iter().peekable();
+    for entry in old.entries() {
+        while let Some(added) = patch.next_if(|p| p.key < entry.key) {
+            *changed |= add(added, nulls, out);
+        }
+        let Some(change) = patch.next_if(|p| p.key == entry.key) else {
+            out.push(entry.clone());
+            continue;
+        };
+        if change.node.is_null() && nulls == Nulls::Remove {
+            *changed = true;
+            continue;
+        }
+        let node = join(&entry.node, &change.node, nulls);
+        if node.same(&entry.node) {
+            out.push(entry.clone());
+        } else {
+            *changed = true;
+            out.push(Entry { node, ..change.clone() });
+        }
+    }
+    for added in patch {
+        *changed |= add(added, nulls, out);
+    }
+}
+
+/// Adds a key that the base has not; false if there was nothing to add.
+fn add(entry: &Entry, nulls: Nulls, out: &mut Vec<Entry>) -> bool {
+    match nulls {
+        Nulls::Remove if entry.node.is_null() => return false,
+        Nulls::Remove => out.push(Entry { node: strip_nulls(&entry.node), ..entry.clone() }),
+        Nulls::Keep => out.push(entry.clone()),
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;
