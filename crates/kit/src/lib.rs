@@ -1,1 +1,2 @@
 //! Empty.
+pub mod deadline;

@@ -1,1 +1,14 @@
-//! Empty.
+//! The wire: HTTP/1 codec, bodies, and byte streams, shared by both sides of the gateway.
+//!
+//! Everything here is about bytes on a connection. Must not know: routes, upstreams, configuration,
+//! which side of the gateway it serves (the few rules that differ are named `request` and `response`).
+//! Invariant: bytes that two parsers could read differently are refused here and nowhere else.
+
+pub mod body;
+pub mod h1;
+pub mod h2;
+pub mod stream;
+pub mod tunnel;
+
+pub use body::{Body, BodyError, Frame, Payload};
+pub use stream::{Stream, Wire};

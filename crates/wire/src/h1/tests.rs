@@ -1,0 +1,217 @@
+use std::fmt::Write as _;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
+use proptest::prelude::*;
+
+use super::*;
+use crate::body::{BodyError, Frame};
+
+const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 16 };
+
+fn request(text: &str) -> Result<Option<RequestHead>, HeadError> {
+    parse_request(&mut BytesMut::from(text), &mut Scan::default(), LIMITS)
+}
+
+#[test]
+fn requests_that_two_parsers_could_read_differently_are_refused() {
+    let refused = |text: &str, why: &str| match request(text) {
+        Err(HeadError::Malformed(said)) => assert_eq!(said, why, "for {text:?}"),
+        other => panic!("{text:?} gave {other:?}"),
+    };
+    let get = |headers: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+    refused(
+        &get("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+        "both Content-Length and Transfer-Encoding",
+    );
+    refused(&get("Content-Length: 5\r\nContent-Length: 5\r\n"), "more than one Content-Length");
+    refused(&get("Content-Length: 5, 5\r\n"), "bad Content-Length");
+    refused(&get("Content-Length: +5\r\n"), "bad Content-Length");
+    refused(&get("Content-Length: \r\n"), "bad Content-Length");
+    refused(&get("Content-Length: 0x5\r\n"), "bad Content-Length");
+    refused(&get("Transfer-Encoding: xchunked\r\n"), "Transfer-Encoding is not just chunked");
+    refused(&get("Transfer-Encoding: chunked, identity\r\n"), "Transfer-Encoding is not just chunked");
+    refused(
+        &get("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+        "Transfer-Encoding is not just chunked",
+    );
+    refused(&get("Transfer-Encoding : chunked\r\n"), "bad header name");
+    refused(&get("X: a\r\n folded\r\n"), "bad header name");
+    refused(&get("Host: b\r\n"), "more than one Host");
+    refused("GET / HTTP/1.1\nHost: a\r\n\r\n", "a line ends in a bare LF");
+    refused("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", "a line ends in a bare LF");
+    refused("GET / HTTP/1.1\r\nHost: a\r\n\n", "a line ends in a bare LF");
+    refused("GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", "bad header value");
+    refused("GET / HTTP/1.1\r\n\r\n", "no Host");
+    refused("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "bad Host");
+    refused("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", "bad Host");
+    refused("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "the target names another host than Host");
+    refused("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "bad request line");
+    refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding in HTTP/1.0");
+}
+
+#[test]
+fn request_heads() {
+    let check = |text: &str, body: BodyLength, keep_alive: bool| {
+        let head = request(text).unwrap().unwrap();
+        assert_eq!((head.body, head.keep_alive), (body, keep_alive), "for {text:?}");
+    };
+    check("GET / HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Fixed(0), true);
+    check("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Fixed(0), true);
+    check("GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n", BodyLength::Fixed(0), false);
+    check("GET / HTTP/1.0\r\n\r\n", BodyLength::Fixed(0), false);
+    check("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", BodyLength::Fixed(0), true);
+    check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n", BodyLength::Fixed(7), true);
+    check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n", BodyLength::Chunked, true);
+    check("GET http://A/x HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Fixed(0), true);
+    check("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", BodyLength::Fixed(0), true);
+    assert!(matches!(request("GET / HTTP/1.1\r\nHost: a\r\n"), Ok(None)));
+    assert!(matches!(request("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(HeadError::Version)));
+}
+
+#[test]
+fn head_limits() {
+    let many = (0..20).fold(String::new(), |mut s, i| {
+        let _ = write!(s, "X{i}: y\r\n");
+        s
+    });
+    assert_eq!(request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")).err(), Some(HeadError::TooLarge));
+    let long = "x".repeat(5000);
+    assert_eq!(request(&format!("GET /{long}")).err(), Some(HeadError::UriTooLong));
+    assert_eq!(request(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}")).err(), Some(HeadError::TooLarge));
+    assert_eq!(
+        request(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n")).err(),
+        Some(HeadError::TooLarge)
+    );
+}
+
+#[test]
+fn response_bodies_follow_method_and_status() {
+    let check = |method: Method, text: &str, body: BodyLength, keep_alive: bool| {
+        let head = parse_response(&mut BytesMut::from(text), &mut Scan::default(), &method, LIMITS)
+            .unwrap()
+            .unwrap();
+        assert_eq!((head.body, head.keep_alive), (body, keep_alive), "for {text:?}");
+    };
+    check(Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", BodyLength::Fixed(3), true);
+    check(Method::HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", BodyLength::Fixed(0), true);
+    check(Method::GET, "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", BodyLength::Fixed(0), true);
+    check(Method::GET, "HTTP/1.1 200 OK\r\n\r\n", BodyLength::UntilClose, false);
+    check(Method::GET, "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", BodyLength::Fixed(3), false);
+    check(Method::GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", BodyLength::Chunked, true);
+    let split = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert!(parse_response(&mut BytesMut::from(split), &mut Scan::default(), &Method::GET, LIMITS).is_err());
+    let status = parse_response(
+        &mut BytesMut::from("HTTP/1.1 204 No Content\r\n\r\n"),
+        &mut Scan::default(),
+        &Method::GET,
+        LIMITS,
+    );
+    assert_eq!(status.unwrap().unwrap().parts.status, StatusCode::NO_CONTENT);
+}
+
+/// Decodes `text` in pieces of `step` bytes: data, trailers, and what is left for the next message.
+fn decode(length: BodyLength, text: &[u8], step: usize) -> Result<(Vec<u8>, usize, Vec<u8>), BodyError> {
+    let (mut decoder, mut buf, mut rest) = (Decoder::new(length), BytesMut::new(), text);
+    let (mut data, mut trailers) = (Vec::new(), 0);
+    loop {
+        match decoder.decode(&mut buf)? {
+            Decoded::Frame(Frame::Data(d)) => data.extend_from_slice(&d),
+            Decoded::Frame(Frame::Trailers(t)) => trailers = t.len(),
+            Decoded::End => return Ok((data, trailers, [&buf[..], rest].concat())),
+            Decoded::More if rest.is_empty() => {
+                decoder.closed()?;
+            }
+            Decoded::More => {
+                let n = step.min(rest.len());
+                buf.extend_from_slice(&rest[..n]);
+                rest = &rest[n..];
+            }
+        }
+    }
+}
+
+#[test]
+fn bodies() {
+    let check = |length, text: &str, expected: Result<(&str, usize, &str), BodyError>| {
+        for step in [1, 2, 3, 7, 1000] {
+            let got = decode(length, text.as_bytes(), step);
+            let want = expected.clone().map(|(d, t, r)| (d.as_bytes().to_vec(), t, r.as_bytes().to_vec()));
+            assert_eq!(got, want, "{text:?} by {step}");
+        }
+    };
+    let bad = |why| Err(BodyError::Malformed(why));
+    use BodyLength::{Chunked, Fixed, UntilClose};
+    check(Fixed(3), "abcrest", Ok(("abc", 0, "rest")));
+    check(Fixed(9), "abc", Err(BodyError::Closed));
+    check(UntilClose, "abc", Ok(("abc", 0, "")));
+    check(Chunked, "3\r\nabc\r\n0\r\n\r\nrest", Ok(("abc", 0, "rest")));
+    check(Chunked, "3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\n", Ok(("abc0123456789", 1, "")));
+    check(Chunked, "3\r\nab", Err(BodyError::Closed));
+    check(Chunked, "3\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "+3\r\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "0x3\r\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "\r\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "3 \r\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "ffffffffffffffff\r\nabc\r\n", bad("bad chunk size"));
+    check(Chunked, "3\r\nabcd\r\n0\r\n\r\n", bad("a chunk does not end where its size says"));
+    check(Chunked, "0\r\nX: 1\n\r\n", bad("a trailer line ends in a bare LF"));
+    check(Chunked, "0\r\nX : 1\r\n\r\n", bad("bad trailer"));
+}
+
+proptest! {
+    #[test]
+    fn heads_are_the_same_however_they_arrive(step in 1usize..40, path in "/[a-z0-9/]{0,40}", value in "[ -~]{0,60}") {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nX-Value: {value}\r\n\r\nrest");
+        let whole = request(&text).unwrap().unwrap();
+        let (mut buf, mut scan, mut rest) = (BytesMut::new(), Scan::default(), text.as_bytes());
+        let pieces = loop {
+            let n = step.min(rest.len());
+            buf.extend_from_slice(&rest[..n]);
+            rest = &rest[n..];
+            if let Some(head) = parse_request(&mut buf, &mut scan, LIMITS).unwrap() {
+                break head;
+            }
+        };
+        prop_assert_eq!(&pieces.parts.uri, &whole.parts.uri);
+        prop_assert_eq!(&pieces.parts.headers, &whole.parts.headers);
+        prop_assert_eq!([&buf[..], rest].concat(), b"rest".to_vec());
+    }
+
+    #[test]
+    fn parsers_survive_anything(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = parse_request(&mut BytesMut::from(&bytes[..]), &mut Scan::default(), LIMITS);
+        let _ = parse_response(&mut BytesMut::from(&bytes[..]), &mut Scan::default(), &Method::GET, LIMITS);
+        let _ = decode(BodyLength::Chunked, &bytes, 5);
+    }
+
+    #[test]
+    fn chunked_bodies_come_back(body in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..8), step in 1usize..60) {
+        let mut text = Vec::new();
+        for chunk in &body {
+            text.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            text.extend_from_slice(chunk);
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"0\r\n\r\n");
+        prop_assert_eq!(decode(BodyLength::Chunked, &text, step), Ok((body.concat(), 0, vec![])));
+    }
+}
+
+#[test]
+fn heads_are_written_plainly() {
+    let mut out = BytesMut::new();
+    let mut headers = http::HeaderMap::new();
+    headers.insert("x-a", "1".parse().unwrap());
+    write_response_head(&mut out, StatusCode::NOT_FOUND, &headers, Some(BodyLength::Fixed(5)), None);
+    assert_eq!(out, Bytes::from_static(b"HTTP/1.1 404 Not Found\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n"));
+    out.clear();
+    let close = http::HeaderValue::from_static("close");
+    write_request_head(&mut out, &Method::POST, "/x?y", &headers, Some(BodyLength::Chunked), Some(&close));
+    assert_eq!(
+        out,
+        Bytes::from_static(
+            b"POST /x?y HTTP/1.1\r\nx-a: 1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        )
+    );
+}
