@@ -1,2 +1,12 @@
-//! Empty.
-pub mod deadline;
+//! Small runtime tools that know nothing of gateways: state kept by identity, random numbers, counters.
+//!
+//! What serves requests ([`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
+//! ([`keep`]) may be shared. Nothing here reads the clock, the environment or a file.
+
+pub mod keep;
+pub mod meter;
+pub mod rng;
+
+pub use keep::Keep;
+pub use meter::{Counter, Histogram, HistogramCounts};
+pub use rng::Rng;
