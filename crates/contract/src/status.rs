@@ -1,0 +1,111 @@
+//! What a running gateway says about itself: plain values that the data plane fills in and the admin API,
+//! metrics and command line show. Neither side knows the other.
+
+use std::{future::Future, pin::Pin};
+
+use serde::Serialize;
+
+use crate::config::Name;
+
+/// Answers about the running data plane. Never blocks a worker.
+pub trait Running: Send + Sync {
+    /// Sockets that take connections, and those that drain.
+    fn listeners(&self) -> Vec<ListenerStatus>;
+    /// Threads that serve.
+    fn workers(&self) -> usize;
+    /// Upstreams of the running revision with their endpoints.
+    fn upstreams(&self) -> Vec<UpstreamStatus>;
+    /// Counters of all workers, summed. Includes workers that have ended since.
+    fn traffic(&self) -> Pin<Box<dyn Future<Output = Traffic> + Send + '_>>;
+}
+
+/// A listener as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: Name,
+    /// Where it really listens (a port of 0 in the document is a real one here).
+    pub address: String,
+    /// True if it speaks TLS.
+    pub tls: bool,
+    /// Connections that it took and that are open.
+    pub connections: u64,
+    /// No longer in the document; its connections finish their requests.
+    pub draining: bool,
+}
+
+/// An upstream as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: Name,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// An endpoint as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its URL.
+    pub url: String,
+    /// Its weight.
+    pub weight: u16,
+    /// What health checks say.
+    pub health: HealthStatus,
+    /// Set aside since it failed real requests.
+    pub ejected: bool,
+    /// Requests in flight.
+    pub active: u64,
+    /// Requests sent since it is known.
+    pub requests: u64,
+    /// Of these, without a good answer.
+    pub failures: u64,
+}
+
+/// What health checks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Not asked, or no verdict so far; takes requests.
+    Unknown,
+    /// Lives.
+    Healthy,
+    /// Takes no requests.
+    Unhealthy,
+}
+
+/// Counters since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Finished requests.
+    pub requests: Vec<RequestCount>,
+    /// Upper bounds in seconds with the number of requests at or below each, cumulative; the last is infinity.
+    pub duration_buckets: Vec<(f64, u64)>,
+    /// Sum of all durations in seconds.
+    pub duration_sum: f64,
+    /// Requests in flight.
+    pub active: u64,
+    /// Connections open, by listener name.
+    pub connections: Vec<(Name, u64)>,
+    /// Upgraded connections and other tunnels that are open.
+    pub tunnels: u64,
+    /// Bytes of bodies received from clients.
+    pub bytes_in: u64,
+    /// Bytes of bodies sent to clients.
+    pub bytes_out: u64,
+    /// Requests refused before they reached a route, by fault code.
+    pub refused: Vec<(&'static str, u64)>,
+}
+
+/// Finished requests with the same labels.
+#[derive(Clone, Debug)]
+pub struct RequestCount {
+    /// Method; those that are not standard are `OTHER`.
+    pub method: &'static str,
+    /// Route name; empty where none matched, `_other` beyond the bound on label values.
+    pub route: Name,
+    /// Status of the response.
+    pub status: u16,
+    /// How many.
+    pub count: u64,
+}
