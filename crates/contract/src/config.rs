@@ -1,10 +1,15 @@
 //! The document as types: only what the user wrote, with defaults filled in. Nothing here touches the
 //! world; [`crate::check`] makes sure that it hangs together.
 
+mod address;
 mod admin;
+mod endpoint;
 mod listener;
+mod predicate;
 mod route;
+mod short;
 mod upstream;
+mod workers;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,13 +17,18 @@ use evergate_conf::units::{FilePath, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use address::{Address, AddressError};
 pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
-pub use listener::{Address, Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
+pub use endpoint::Endpoint;
+pub use listener::{Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
+pub use predicate::{Match, PathMatch, TextMatch};
 pub use route::{
-    Files, Forward, HeaderEdit, HeaderEdits, Match, PathMatch, Redirect, Respond, Rewrite, Route,
-    RouteLimits, Target, TextMatch,
+    Files, Forward, HeaderEdit, HeaderEdits, Redirect, Respond, Rewrite, Route, RouteLimits, Target,
 };
-pub use upstream::{Balance, Ejection, Endpoint, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls};
+pub use upstream::{
+    Balance, Ejection, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
+};
+pub use workers::Workers;
 
 /// The name of an object, shared by all who mention it.
 pub type Name = Arc<str>;
@@ -46,14 +56,4 @@ pub struct Config {
     pub routes: Objects<Route>,
     /// How this document is watched, and how much of its past is kept.
     pub reload: Reload,
-}
-
-/// `auto`, or a number from 1 to 512.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Workers {
-    /// One for each core that the process may use.
-    #[default]
-    Auto,
-    /// So many.
-    Count(u16),
 }

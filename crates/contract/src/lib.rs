@@ -1,1 +1,9 @@
-//! Empty.
+//! The words of the gateway: the typed document, its checks, and the faults of requests.
+//!
+//! No tokio, no I/O: it says what is meant, others do it. Must not know: sockets, files, how a route is found.
+
+pub mod config;
+pub mod fault;
+
+pub use config::Config;
+pub use fault::{Fault, FaultKind, Side};

@@ -66,14 +66,22 @@ pub struct Reload {
     /// Wait for silence this long after a file event, so that a burst is one change. 0 to 10 s.
     pub debounce: Span,
     /// Revisions kept on disk. 1 to 10000.
+    #[serde(deserialize_with = "short::within::<1, 10000, _, _>")]
+    #[schemars(range(min = 1, max = 10000))]
     pub history: u32,
     /// Snapshots that may live at once; over it the oldest are told to drain. 2 to 10000.
+    #[serde(deserialize_with = "short::within::<2, 10000, _, _>")]
+    #[schemars(range(min = 2, max = 10000))]
     pub generations: u32,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { address: Address(std::net::SocketAddr::from(([127, 0, 0, 1], 9090))), socket: None, token: None }
+        Admin {
+            address: Address(std::net::SocketAddr::from(([127, 0, 0, 1], 9090))),
+            socket: None,
+            token: None,
+        }
     }
 }
 

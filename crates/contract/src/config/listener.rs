@@ -7,7 +7,7 @@ use evergate_conf::units::ByteSize;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// `127.0.0.1:8080`, `[::]:8080`, or `:8080` for every IPv4 and IPv6 address.
+    /// `127.0.0.1:8080`, `[::1]:8080`, or `:8080` for every IPv4 and IPv6 address.
     pub address: Address,
     /// What may be spoken. Over TLS the client chooses by ALPN, in clear text by its first bytes (RFC 9113 §3.3).
     #[serde(default = "both_protocols")]
@@ -64,14 +64,19 @@ pub struct Limits {
     /// Request line and headers together; more answers 431. 1 KiB to 1 MiB.
     pub header_bytes: ByteSize,
     /// Number of headers; more answers 431. 1 to 1000.
+    #[serde(deserialize_with = "short::within::<1, 1000, _, _>")]
+    #[schemars(range(min = 1, max = 1000))]
     pub headers: u16,
     /// Request body; more answers 413. Absent: no limit. A route may set its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<ByteSize>,
-    /// Connections at once on this listener; more are closed at once. Absent: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Connections at once on this listener; more are closed at once. 1 to 1000000. Absent: no limit.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "short::within::<1, 1000000, _, _>")]
+    #[schemars(range(min = 1, max = 1000000))]
     pub connections: Option<u32>,
     /// Requests at once on one HTTP/2 connection (RFC 9113 §5.1.2). 1 to 10000.
+    #[serde(deserialize_with = "short::within::<1, 10000, _, _>")]
+    #[schemars(range(min = 1, max = 10000))]
     pub streams: u32,
 }
 
@@ -112,7 +117,3 @@ pub struct Certificate {
     /// The private key of the leaf.
     pub key: FilePath,
 }
-
-/// Where a socket listens: `127.0.0.1:8080`, `[::1]:8080`, or `:8080`, which is `[::]:8080` taking IPv4 too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(pub std::net::SocketAddr);

@@ -1,7 +1,13 @@
 //! Routes: which request is answered how.
 
-use super::*;
 use evergate_conf::units::{ByteSize, Location};
+use schemars::{Schema, json_schema};
+use serde::{
+    Deserializer, Serializer,
+    de::{self, MapAccess, value::MapAccessDeserializer},
+};
+
+use super::{short::ShortForm, *};
 
 /// Which request, and what becomes of it. Exactly one of `forward`, `respond`, `redirect`, `files`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -10,8 +16,9 @@ pub struct Route {
     /// Listeners it serves on. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listeners: Option<Vec<Name>>,
-    /// Overrides the order of the most specific: higher is asked first.
-    #[serde(default)]
+    /// Overrides the order of the most specific: higher is asked first. -1000000 to 1000000.
+    #[serde(default, deserialize_with = "short::within::<-1000000, 1000000, _, _>")]
+    #[schemars(range(min = -1000000, max = 1000000))]
     pub priority: i32,
     /// What must hold. Absent: every request.
     #[serde(default, rename = "match")]
@@ -40,47 +47,6 @@ pub struct Route {
     /// Serve files from a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Files>,
-}
-
-/// What must hold of a request. All that is written must.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Match {
-    /// `example.com`, or `*.example.com` for one or more labels in front. Without port. Empty: any.
-    pub hosts: Vec<String>,
-    /// A string is a prefix on segment borders.
-    pub path: Option<PathMatch>,
-    /// `GET`, `POST` … Empty: any. `GET` does not include `HEAD`.
-    pub methods: Vec<String>,
-    /// By header name.
-    pub headers: BTreeMap<String, TextMatch>,
-    /// By query parameter; of repeated ones the first counts.
-    pub query: BTreeMap<String, TextMatch>,
-}
-
-/// `/v1` (a prefix), `{ exact: /old }`, `{ prefix: /v1 }` or `{ regex: "^/user/[0-9]+$" }`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PathMatch {
-    /// The whole path.
-    Exact(String),
-    /// The start of the path, on a segment border: `/api` is no prefix of `/apix`.
-    Prefix(String),
-    /// Anywhere in the path, unless anchored.
-    Regex(String),
-}
-
-/// A value: a string is exact; or `{ exact: … }`, `{ prefix: … }`, `{ regex: … }`, `{ present: true }`.
-/// Of repeated headers any may match.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TextMatch {
-    /// The whole value.
-    Exact(String),
-    /// The start of the value.
-    Prefix(String),
-    /// Anywhere in the value, unless anchored.
-    Regex(String),
-    /// There at all (`true`), or not at all (`false`).
-    Present(bool),
 }
 
 /// Changes to headers, both ways.
@@ -128,7 +94,9 @@ pub struct RouteLimits {
 }
 
 /// `api`, or `{ to: [ { upstream: v1, weight: 90 }, { upstream: v2, weight: 10 } ] }`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Forward", transform = forward_text)]
 pub struct Forward {
     /// Each request goes to one of these, at random by weight.
     pub to: Vec<Target>,
@@ -140,8 +108,9 @@ pub struct Forward {
 pub struct Target {
     /// A name from `upstreams`.
     pub upstream: Name,
-    /// Share relative to the others. 0 takes none.
-    #[serde(default = "one")]
+    /// Share relative to the others, 0 to 1000000. 0 takes none.
+    #[serde(default = "one", deserialize_with = "short::within::<0, 1000000, _, _>")]
+    #[schemars(range(min = 0, max = 1000000))]
     pub weight: u32,
 }
 
@@ -150,6 +119,8 @@ pub struct Target {
 #[serde(default, deny_unknown_fields)]
 pub struct Respond {
     /// 200 to 599.
+    #[serde(deserialize_with = "short::within::<200, 599, _, _>")]
+    #[schemars(range(min = 200, max = 599))]
     pub status: u16,
     /// The body.
     pub body: String,
@@ -165,18 +136,23 @@ pub struct Redirect {
     /// follows the prefix; for a regex, `$1` and `$name` are its groups. The query is kept unless `to` has one.
     pub to: String,
     /// 301, 302, 303, 307 or 308.
-    #[serde(default = "found")]
+    #[serde(default = "found", deserialize_with = "redirection")]
+    #[schemars(extend("enum" = REDIRECTIONS))]
     pub status: u16,
 }
 
 /// A folder, or `{ root: … }`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Files", transform = files_text)]
 pub struct Files {
     /// The folder. What follows the matched prefix is looked up in it.
     pub root: Location,
-    /// Tried in a folder, in order. Default `index.html`.
+    /// Names tried in a folder, in order. Default `index.html`.
+    #[serde(default = "index")]
     pub index: Vec<String>,
     /// Serve `x.br`, `x.zst`, `x.gz` in place of `x` to clients that take them. Default true.
+    #[serde(default = "yes")]
     pub precompressed: bool,
 }
 
@@ -193,3 +169,80 @@ fn one() -> u32 {
 fn found() -> u16 {
     302
 }
+
+fn index() -> Vec<String> {
+    vec!["index.html".to_owned()]
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Statuses that send a client elsewhere (RFC 9110 §15.4).
+const REDIRECTIONS: [u16; 5] = [301, 302, 303, 307, 308];
+
+fn redirection<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let status = u16::deserialize(deserializer)?;
+    if REDIRECTIONS.contains(&status) {
+        return Ok(status);
+    }
+    Err(de::Error::custom(format!("expected 301, 302, 303, 307 or 308, found {status}")))
+}
+
+fn forward_text(schema: &mut Schema) {
+    let text = json_schema!({ "type": "string", "description": "A name from `upstreams`." });
+    short::or_text(schema, &text);
+}
+
+fn files_text(schema: &mut Schema) {
+    let text = json_schema!({
+        "type": "string", "format": "location", "minLength": 1,
+        "description": "The folder; relative to the file that names it.",
+    });
+    short::or_text(schema, &text);
+}
+
+impl ShortForm for Forward {
+    const EXPECTING: &'static str = "the name of an upstream, or `{ to: [ { upstream: …, weight: … } ] }`";
+
+    fn from_text(text: &str) -> Result<Forward, String> {
+        Ok(Forward { to: vec![Target { upstream: text.into(), weight: one() }] })
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Forward, A::Error> {
+        Forward::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+impl ShortForm for Files {
+    const EXPECTING: &'static str = "the path of a folder, or `{ root: … }`";
+
+    fn from_text(text: &str) -> Result<Files, String> {
+        if text.is_empty() {
+            return Err("expected a path, found an empty text".to_owned());
+        }
+        Ok(Files { root: Location(text.into()), index: index(), precompressed: yes() })
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Files, A::Error> {
+        Files::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+macro_rules! by_short_form {
+    ($($type:ident),*) => { $(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $type::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                short::deserialize(deserializer)
+            }
+        }
+    )* };
+}
+
+by_short_form!(Forward, Files);

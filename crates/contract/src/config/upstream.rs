@@ -34,15 +34,6 @@ pub struct Upstream {
     pub retries: Retries,
 }
 
-/// `http://127.0.0.1:3000`, or `{ url: …, weight: 3 }`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `http://host:port` or `https://host:port`; no path.
-    pub url: http::Uri,
-    /// Share of the requests relative to the others. 0 takes none. Default 1, at most 1000.
-    pub weight: u16,
-}
-
 /// How the next endpoint is chosen among those that live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -105,8 +96,12 @@ pub struct Health {
     /// An answer later than this is a bad one.
     pub timeout: Span,
     /// Good answers in a row that bring a dead endpoint back. 1 to 100.
+    #[serde(deserialize_with = "short::within::<1, 100, _, _>")]
+    #[schemars(range(min = 1, max = 100))]
     pub healthy: u16,
     /// Bad answers in a row that take a living endpoint out. 1 to 100.
+    #[serde(deserialize_with = "short::within::<1, 100, _, _>")]
+    #[schemars(range(min = 1, max = 100))]
     pub unhealthy: u16,
 }
 
@@ -115,10 +110,14 @@ pub struct Health {
 #[serde(default, deny_unknown_fields)]
 pub struct Ejection {
     /// Failures in a row (no connection, no answer, 502, 503, 504) that set it aside. 1 to 1000.
+    #[serde(deserialize_with = "short::within::<1, 1000, _, _>")]
+    #[schemars(range(min = 1, max = 1000))]
     pub failures: u16,
     /// For how long the first time; each further time in a row adds as much again, up to ten times.
     pub duration: Span,
     /// Never set aside more than this share of the endpoints, in percent. 0 to 100.
+    #[serde(deserialize_with = "short::within::<0, 100, _, _>")]
+    #[schemars(range(min = 0, max = 100))]
     pub max_percent: u8,
 }
 
@@ -140,7 +139,9 @@ pub struct UpstreamTimeouts {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pool {
-    /// Idle connections that each worker keeps for each endpoint. 0 keeps none.
+    /// Idle connections that each worker keeps for each endpoint. 0 to 10000; 0 keeps none.
+    #[serde(deserialize_with = "short::within::<0, 10000, _, _>")]
+    #[schemars(range(min = 0, max = 10000))]
     pub idle: u32,
 }
 
@@ -149,6 +150,8 @@ pub struct Pool {
 #[serde(default, deny_unknown_fields)]
 pub struct Retries {
     /// Further endpoints to try when no connection could be had. 0 to 10.
+    #[serde(deserialize_with = "short::within::<0, 10, _, _>")]
+    #[schemars(range(min = 0, max = 10))]
     pub connect: u8,
 }
 
