@@ -1,8 +1,10 @@
-//! Small runtime tools that know nothing of gateways: state kept by identity, random numbers, counters.
+//! Small runtime tools that know nothing of gateways: state kept by identity, deadlines, random
+//! numbers, counters.
 //!
-//! What serves requests ([`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
+//! What serves requests ([`deadline`], [`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
 //! ([`keep`]) may be shared. Nothing here reads the clock, the environment or a file.
 
+pub mod deadline;
 pub mod keep;
 pub mod meter;
 pub mod rng;
