@@ -1,1 +1,22 @@
-//! Empty.
+//! The test kit: starts the real binary, real backends and real clients, changes the document while
+//! they talk, and writes down everything that anybody could have noticed.
+//!
+//! It shares no protocol code with the gateway, so that an error on one side cannot hide behind the same
+//! error on the other. A kit that cannot go on ends the test where it stands: here it may panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test kit ends the test")]
+
+pub mod backend;
+pub mod certs;
+pub mod client;
+pub mod h1;
+pub mod io;
+pub mod load;
+pub mod ports;
+pub mod rng;
+pub mod ws;
+
+pub use backend::Backend;
+pub use certs::Authority;
+pub use client::{Answer, Ask, Conn, Door, Failure};
+pub use load::{Crowd, Manner, Outcome};
+pub use rng::Rng;
