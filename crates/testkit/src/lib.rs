@@ -7,16 +7,23 @@
 
 pub mod backend;
 pub mod certs;
+pub mod churn;
 pub mod client;
+pub mod events;
+pub mod gate;
 pub mod h1;
 pub mod io;
 pub mod load;
+pub mod paced;
 pub mod ports;
+pub mod process;
 pub mod rng;
 pub mod ws;
 
 pub use backend::Backend;
 pub use certs::Authority;
 pub use client::{Answer, Ask, Conn, Door, Failure};
+pub use events::Events;
+pub use gate::{Gate, Home, Launch};
 pub use load::{Crowd, Manner, Outcome};
 pub use rng::Rng;

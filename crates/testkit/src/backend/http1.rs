@@ -92,7 +92,7 @@ async fn act(shared: &Shared, line: &mut Line, asked: &Asked, from: usize, echo:
         "slow" => tokio::time::sleep(Duration::from_millis(asked.number() as u64)).await,
         "hold" => shared.until(from, 1).await,
         "hints" => {
-            line.writer.raw(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n").await?
+            line.writer.raw(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n").await?;
         }
         "bytes" => {
             let body = noise(asked.number());
