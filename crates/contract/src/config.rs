@@ -1,9 +1,11 @@
 //! The document as types: only what the user wrote, with defaults filled in. Nothing here touches the
 //! world; [`crate::check`] makes sure that it hangs together.
 
+mod action;
 mod address;
 mod admin;
 mod endpoint;
+mod headers;
 mod listener;
 mod predicate;
 mod route;
@@ -11,20 +13,20 @@ mod short;
 mod upstream;
 mod workers;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use evergate_conf::units::{FilePath, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use action::{Files, Forward, Redirect, Respond, Target};
 pub use address::{Address, AddressError};
 pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
 pub use endpoint::Endpoint;
+pub use headers::{HeaderEdit, HeaderEdits};
 pub use listener::{Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
 pub use predicate::{Match, PathMatch, TextMatch};
-pub use route::{
-    Files, Forward, HeaderEdit, HeaderEdits, Redirect, Respond, Rewrite, Route, RouteLimits, Target,
-};
+pub use route::{Rewrite, Route, RouteLimits};
 pub use upstream::{
     Balance, Ejection, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
 };

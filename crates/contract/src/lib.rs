@@ -2,8 +2,14 @@
 //!
 //! No tokio, no I/O: it says what is meant, others do it. Must not know: sockets, files, how a route is found.
 
+pub mod check;
 pub mod config;
+mod decode;
 pub mod fault;
+pub mod pattern;
+mod schema;
 
+pub use check::{Checked, check, recheck};
 pub use config::Config;
 pub use fault::{Fault, FaultKind, Side};
+pub use schema::schema;

@@ -1,7 +1,9 @@
 //! Admin endpoint, log and reload settings.
 
+use evergate_conf::{Report, secret::Secret, units::Location};
+
 use super::*;
-use evergate_conf::{secret::Secret, units::Location};
+use crate::check::{At, Rules};
 
 /// The admin API, metrics and health.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -63,7 +65,7 @@ pub enum LogFormat {
 pub struct Reload {
     /// Watch the files, and all that they refer to.
     pub watch: bool,
-    /// Wait for silence this long after a file event, so that a burst is one change. 0 to 10 s.
+    /// Wait for silence this long after a file event, so that a burst is one change. 0s to 10s.
     pub debounce: Span,
     /// Revisions kept on disk. 1 to 10000.
     #[serde(deserialize_with = "short::within::<1, 10000, _, _>")]
@@ -88,5 +90,23 @@ impl Default for Admin {
 impl Default for Reload {
     fn default() -> Self {
         Reload { watch: true, debounce: Span::millis(20), history: 100, generations: 64 }
+    }
+}
+
+impl Rules for Admin {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        // It goes into a header field, and a client must be able to send it.
+        let sendable = |token: &Secret| token.expose().bytes().all(|b| b.is_ascii_graphic());
+        if self.token.as_ref().is_some_and(|token| !sendable(token)) {
+            at.key("token")
+                .problem("bad_token", "a token has only visible ASCII characters", report)
+                .sensitive();
+        }
+    }
+}
+
+impl Rules for Reload {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        at.key("debounce").span(self.debounce, Span::default()..=Span::secs(10), report);
     }
 }

@@ -1,7 +1,9 @@
 //! Listeners and certificates.
 
+use evergate_conf::{Report, units::ByteSize};
+
 use super::*;
-use evergate_conf::units::ByteSize;
+use crate::check::{At, Rules};
 
 /// A socket that takes connections, and how it speaks.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -61,7 +63,7 @@ pub enum TlsVersion {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Request line and headers together; more answers 431. 1 KiB to 1 MiB.
+    /// Request line and headers together; more answers 431. 1KiB to 1MiB.
     pub header_bytes: ByteSize,
     /// Number of headers; more answers 431. 1 to 1000.
     #[serde(deserialize_with = "short::within::<1, 1000, _, _>")]
@@ -84,11 +86,11 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the first byte of a request to the end of its headers, and for a TLS handshake; later answers 408.
+    /// From the first byte of a request to the end of its headers, and for a TLS handshake; later answers 408. 1ms to 24h.
     pub header: Span,
-    /// A kept-alive connection without a request is closed after this.
+    /// A kept-alive connection without a request is closed after this. 1ms to 24h.
     pub idle: Span,
-    /// Longest silence while a body is read from or written to the client.
+    /// Longest silence while a body is read from or written to the client. 1ms to 24h.
     pub body: Span,
 }
 
@@ -116,4 +118,39 @@ pub struct Certificate {
     pub cert: FilePath,
     /// The private key of the leaf.
     pub key: FilePath,
+}
+
+impl Rules for Listener {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        let protocols = at.key("protocols");
+        protocols.not_empty(&self.protocols, "a listener speaks at least one protocol", report);
+        protocols.once(&self.protocols, |a, b| a == b, report);
+        if let Some(tls) = &self.tls {
+            let at = at.key("tls");
+            let at = at.key("certificates");
+            at.not_empty(&tls.certificates, "TLS needs a certificate", report);
+            at.once(&tls.certificates, |a, b| a == b, report);
+        }
+        let limits = at.key("limits");
+        let bounds = ByteSize(1 << 10)..=ByteSize(1 << 20);
+        limits.key("header_bytes").size(self.limits.header_bytes, bounds, report);
+        let (at, timeouts) = (at.key("timeouts"), &self.timeouts);
+        for (key, span) in [("header", timeouts.header), ("idle", timeouts.idle), ("body", timeouts.body)] {
+            at.key(key).timeout(span, report);
+        }
+    }
+}
+
+impl Rules for Certificate {
+    /// Whether the files hold what they should is seen when they are read.
+    fn rules(&self, _: At<'_>, _: &mut Report) {}
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Http1 => "http/1.1",
+            Protocol::Http2 => "h2",
+        })
+    }
 }

@@ -1,13 +1,13 @@
 //! Routes: which request is answered how.
 
-use evergate_conf::units::{ByteSize, Location};
-use schemars::{Schema, json_schema};
-use serde::{
-    Deserializer, Serializer,
-    de::{self, MapAccess, value::MapAccessDeserializer},
-};
+use evergate_conf::{Report, units::ByteSize};
+use http::uri::{Authority, PathAndQuery};
 
-use super::{short::ShortForm, *};
+use super::*;
+use crate::{
+    check::{At, Rules},
+    pattern,
+};
 
 /// Which request, and what becomes of it. Exactly one of `forward`, `respond`, `redirect`, `files`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -49,28 +49,6 @@ pub struct Route {
     pub files: Option<Files>,
 }
 
-/// Changes to headers, both ways.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct HeaderEdits {
-    /// Before the request is forwarded.
-    pub request: HeaderEdit,
-    /// Before the response goes to the client.
-    pub response: HeaderEdit,
-}
-
-/// First `remove`, then `set`, then `add`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct HeaderEdit {
-    /// In place of what is there.
-    pub set: BTreeMap<String, String>,
-    /// Beside what is there.
-    pub add: BTreeMap<String, String>,
-    /// Taken away.
-    pub remove: Vec<String>,
-}
-
 /// Changes to the request's target before it is forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -93,156 +71,131 @@ pub struct RouteLimits {
     pub body: Option<ByteSize>,
 }
 
-/// `api`, or `{ to: [ { upstream: v1, weight: 90 }, { upstream: v2, weight: 10 } ] }`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(remote = "Self", deny_unknown_fields)]
-#[schemars(rename = "Forward", transform = forward_text)]
-pub struct Forward {
-    /// Each request goes to one of these, at random by weight.
-    pub to: Vec<Target>,
-}
-
-/// An upstream with its share.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// A name from `upstreams`.
-    pub upstream: Name,
-    /// Share relative to the others, 0 to 1000000. 0 takes none.
-    #[serde(default = "one", deserialize_with = "short::within::<0, 1000000, _, _>")]
-    #[schemars(range(min = 0, max = 1000000))]
-    pub weight: u32,
-}
-
-/// A fixed response.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Respond {
-    /// 200 to 599.
-    #[serde(deserialize_with = "short::within::<200, 599, _, _>")]
-    #[schemars(range(min = 200, max = 599))]
-    pub status: u16,
-    /// The body.
-    pub body: String,
-    /// Its headers; `content-type` is `text/plain; charset=utf-8` unless set here.
-    pub headers: BTreeMap<String, String>,
-}
-
-/// Another place to ask.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Redirect {
-    /// A path, or an absolute `http` or `https` URL. For a prefix match, a `*` at its end stands for what
-    /// follows the prefix; for a regex, `$1` and `$name` are its groups. The query is kept unless `to` has one.
-    pub to: String,
-    /// 301, 302, 303, 307 or 308.
-    #[serde(default = "found", deserialize_with = "redirection")]
-    #[schemars(extend("enum" = REDIRECTIONS))]
-    pub status: u16,
-}
-
-/// A folder, or `{ root: … }`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(remote = "Self", deny_unknown_fields)]
-#[schemars(rename = "Files", transform = files_text)]
-pub struct Files {
-    /// The folder. What follows the matched prefix is looked up in it.
-    pub root: Location,
-    /// Names tried in a folder, in order. Default `index.html`.
-    #[serde(default = "index")]
-    pub index: Vec<String>,
-    /// Serve `x.br`, `x.zst`, `x.gz` in place of `x` to clients that take them. Default true.
-    #[serde(default = "yes")]
-    pub precompressed: bool,
-}
-
-impl Default for Respond {
-    fn default() -> Self {
-        Respond { status: 200, body: String::new(), headers: BTreeMap::new() }
-    }
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn found() -> u16 {
-    302
-}
-
-fn index() -> Vec<String> {
-    vec!["index.html".to_owned()]
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Statuses that send a client elsewhere (RFC 9110 §15.4).
-const REDIRECTIONS: [u16; 5] = [301, 302, 303, 307, 308];
-
-fn redirection<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let status = u16::deserialize(deserializer)?;
-    if REDIRECTIONS.contains(&status) {
-        return Ok(status);
-    }
-    Err(de::Error::custom(format!("expected 301, 302, 303, 307 or 308, found {status}")))
-}
-
-fn forward_text(schema: &mut Schema) {
-    let text = json_schema!({ "type": "string", "description": "A name from `upstreams`." });
-    short::or_text(schema, &text);
-}
-
-fn files_text(schema: &mut Schema) {
-    let text = json_schema!({
-        "type": "string", "format": "location", "minLength": 1,
-        "description": "The folder; relative to the file that names it.",
-    });
-    short::or_text(schema, &text);
-}
-
-impl ShortForm for Forward {
-    const EXPECTING: &'static str = "the name of an upstream, or `{ to: [ { upstream: …, weight: … } ] }`";
-
-    fn from_text(text: &str) -> Result<Forward, String> {
-        Ok(Forward { to: vec![Target { upstream: text.into(), weight: one() }] })
+impl Route {
+    /// Its actions by their keys.
+    fn actions(&self) -> Vec<&'static str> {
+        let all = [
+            ("forward", self.forward.is_some()),
+            ("respond", self.respond.is_some()),
+            ("redirect", self.redirect.is_some()),
+            ("files", self.files.is_some()),
+        ];
+        all.into_iter().filter(|(_, there)| *there).map(|(key, _)| key).collect()
     }
 
-    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Forward, A::Error> {
-        Forward::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-impl ShortForm for Files {
-    const EXPECTING: &'static str = "the path of a folder, or `{ root: … }`";
-
-    fn from_text(text: &str) -> Result<Files, String> {
-        if text.is_empty() {
-            return Err("expected a path, found an empty text".to_owned());
-        }
-        Ok(Files { root: Location(text.into()), index: index(), precompressed: yes() })
-    }
-
-    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Files, A::Error> {
-        Files::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-macro_rules! by_short_form {
-    ($($type:ident),*) => { $(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                $type::serialize(self, serializer)
+    fn one_action(&self, at: At<'_>, report: &mut Report) {
+        match self.actions().as_slice() {
+            [_] => {}
+            [] => {
+                at.key_problem("no_action", "the route does not say what becomes of the request", report)
+                    .help("add one of `forward`, `respond`, `redirect`, `files`");
+            }
+            [first, rest @ ..] => {
+                for key in rest {
+                    let message = format!("a route has one action, this one has `{first}` already");
+                    at.key(key).key_problem("two_actions", message, report);
+                }
             }
         }
+    }
 
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-                short::deserialize(deserializer)
-            }
+    /// What changes the request on its way is only for those that travel on.
+    fn forward_only(&self, at: At<'_>, report: &mut Report) {
+        if self.forward.is_some() {
+            return;
         }
-    )* };
+        let mut say = |at: At<'_>, what: &str| {
+            at.key_problem("no_effect", format!("{what} has an effect only with `forward`"), report);
+        };
+        if self.rewrite.is_some() {
+            say(at.key("rewrite"), "`rewrite`");
+        }
+        if self.timeout.is_some() {
+            say(at.key("timeout"), "`timeout`");
+        }
+        if self.headers.request != HeaderEdit::default() {
+            say(at.key("headers").key("request"), "a change of request headers");
+        }
+    }
 }
 
-by_short_form!(Forward, Files);
+impl Rules for Route {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        self.one_action(at, report);
+        self.forward_only(at, report);
+        if let Some(listeners) = &self.listeners {
+            let names = at.key("listeners");
+            names.not_empty(
+                listeners,
+                "the route serves on no listener; leave `listeners` out for all",
+                report,
+            );
+            names.once(listeners, |a, b| a == b, report);
+        }
+        if let Some(timeout) = self.timeout {
+            at.key("timeout").timeout(timeout, report);
+        }
+        self.matches.rules(at.key("match"), report);
+        self.headers.rules(at.key("headers"), report);
+        if let Some(rewrite) = &self.rewrite {
+            rewrite.rules(&self.matches, at.key("rewrite"), report);
+        }
+        if let Some(forward) = &self.forward {
+            forward.rules(at.key("forward"), report);
+        }
+        if let Some(respond) = &self.respond {
+            respond.rules(at.key("respond"), report);
+        }
+        if let Some(redirect) = &self.redirect {
+            redirect.rules(&self.matches, at.key("redirect"), report);
+        }
+        if let Some(files) = &self.files {
+            files.rules(at.key("files"), report);
+        }
+    }
+}
+
+impl Rewrite {
+    fn rules(&self, matches: &Match, at: At<'_>, report: &mut Report) {
+        if let Some(path) = &self.path {
+            let at = at.key("path");
+            if let Err(why) = path_only(path) {
+                at.problem("bad_path", format!("`{path}` is no path to ask for: {why}"), report);
+            }
+            known_groups(path, matches, at, report);
+        }
+        if let Some(host) = &self.host {
+            let valid = host.parse::<Authority>().is_ok_and(|a| a.as_str() == host && !host.contains('@'));
+            if !valid {
+                let message =
+                    format!("`{host}` is no host; expected a name or address, with or without port");
+                at.key("host").problem("bad_host", message, report);
+            }
+        }
+    }
+}
+
+/// A path as it stands in a request line, without query.
+pub(super) fn path_only(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("it does not start with `/`");
+    }
+    if path.contains('?') || path.contains('#') {
+        return Err("it has a query or fragment");
+    }
+    if !path.is_ascii() || path.parse::<PathAndQuery>().is_err() {
+        return Err("some characters must be percent-encoded");
+    }
+    Ok(())
+}
+
+/// `$1` and `$name` in what replaces a regex's match must be groups of it: others would be empty.
+pub(super) fn known_groups(replacement: &str, matches: &Match, at: At<'_>, report: &mut Report) {
+    let Some(PathMatch::Regex(regex)) = &matches.path else { return };
+    let Ok(regex) = pattern::compile(regex) else { return };
+    for name in pattern::groups(replacement).filter(|name| !pattern::has_group(&regex, name)) {
+        let message = format!("the path's regex has no group `{name}`");
+        at.problem("unknown_group", message, report)
+            .help("`$1x` is the group `1x`; where a letter follows, name the group");
+    }
+}

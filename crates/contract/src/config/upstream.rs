@@ -1,6 +1,10 @@
 //! Upstreams: groups of endpoints.
 
+use evergate_conf::Report;
+use http::uri::Authority;
+
 use super::*;
+use crate::check::{At, Rules};
 
 /// A group of endpoints that answer the same requests.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -91,9 +95,9 @@ pub struct Health {
     /// `Host` of the question. Absent: the endpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// From one question to the next; jittered by a tenth.
+    /// From one question to the next; jittered by a tenth. 10ms to 24h.
     pub interval: Span,
-    /// An answer later than this is a bad one.
+    /// An answer later than this is a bad one. 1ms to 24h.
     pub timeout: Span,
     /// Good answers in a row that bring a dead endpoint back. 1 to 100.
     #[serde(deserialize_with = "short::within::<1, 100, _, _>")]
@@ -113,7 +117,7 @@ pub struct Ejection {
     #[serde(deserialize_with = "short::within::<1, 1000, _, _>")]
     #[schemars(range(min = 1, max = 1000))]
     pub failures: u16,
-    /// For how long the first time; each further time in a row adds as much again, up to ten times.
+    /// For how long the first time; each further time in a row adds as much again, up to ten times. 1ms to 24h.
     pub duration: Span,
     /// Never set aside more than this share of the endpoints, in percent. 0 to 100.
     #[serde(deserialize_with = "short::within::<0, 100, _, _>")]
@@ -125,13 +129,13 @@ pub struct Ejection {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamTimeouts {
-    /// For name look-up, TCP and TLS together; then the next endpoint is tried, or 504.
+    /// For name look-up, TCP and TLS together; then the next endpoint is tried, or 504. 1ms to 24h.
     pub connect: Span,
-    /// From the end of the request to the headers of the response; later answers 504.
+    /// From the end of the request to the headers of the response; later answers 504. 1ms to 24h.
     pub response: Span,
-    /// Longest silence within a response body.
+    /// Longest silence within a response body. 1ms to 24h.
     pub body: Span,
-    /// An idle pooled connection is closed after this.
+    /// An idle pooled connection is closed after this. 1ms to 24h.
     pub idle: Span,
 }
 
@@ -194,5 +198,89 @@ impl Default for Pool {
 impl Default for Retries {
     fn default() -> Self {
         Retries { connect: 2 }
+    }
+}
+
+impl Rules for Upstream {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        self.endpoint_rules(at.key("endpoints"), report);
+        if let Some(tls) = &self.tls {
+            let tls_at = at.key("tls");
+            tls.rules(tls_at, report);
+            if !self.endpoints.is_empty() && !self.endpoints.iter().any(Endpoint::is_tls) {
+                let why = "`tls` has no effect: no endpoint is `https`";
+                tls_at.key_problem("no_effect", why, report);
+            }
+        }
+        if let Some(health) = &self.health {
+            health.rules(at.key("health"), report);
+        }
+        if let Some(ejection) = &self.ejection {
+            at.key("ejection").key("duration").timeout(ejection.duration, report);
+        }
+        let (at, timeouts) = (at.key("timeouts"), &self.timeouts);
+        at.key("connect").timeout(timeouts.connect, report);
+        at.key("response").timeout(timeouts.response, report);
+        at.key("body").timeout(timeouts.body, report);
+        at.key("idle").timeout(timeouts.idle, report);
+    }
+}
+
+impl Upstream {
+    fn endpoint_rules(&self, at: At<'_>, report: &mut Report) {
+        at.not_empty(&self.endpoints, "an upstream has at least one endpoint", report);
+        if !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+            at.problem("no_weight", "all weights are 0: no endpoint takes requests", report);
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            if !seen.insert(&endpoint.url) {
+                let message = format!("endpoint `{}` is there twice", endpoint.id());
+                at.item(i).problem("duplicate", message, report).help("give it a `weight`");
+            }
+        }
+    }
+}
+
+impl UpstreamTls {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        if self.insecure_skip_verify && self.ca.is_some() {
+            let why = "`ca` has no effect: `insecure_skip_verify` takes any certificate";
+            at.key("ca").key_problem("no_effect", why, report);
+        }
+        if let Some(name) = &self.server_name {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            let is_name = name.len() <= 253
+                && name.bytes().all(plain)
+                && name.split('.').all(|label| !label.is_empty() && label.len() <= 63);
+            if !is_name && name.parse::<std::net::IpAddr>().is_err() {
+                let message = format!("`{name}` is no name or address that a certificate can be for");
+                at.key("server_name").problem("bad_host", message, report);
+            }
+        }
+    }
+}
+
+impl Health {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        at.key("interval").span(self.interval, Span::millis(10)..=Span::secs(86_400), report);
+        at.key("timeout").timeout(self.timeout, report);
+        if let Some(path) = &self.path {
+            let valid = path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+            if !valid || !path.is_ascii() || path.contains('#') {
+                let message = format!("`{path}` is no path to ask for; expected one such as `/health`");
+                at.key("path").problem("bad_path", message, report);
+            }
+        }
+        if let Some(host) = &self.host {
+            let at = at.key("host");
+            if host.contains('@') || host.parse::<Authority>().is_err() {
+                at.problem("bad_host", format!("`{host}` is no host"), report);
+            }
+            if self.path.is_none() {
+                let why = "`host` has no effect without `path`: a TCP connection is enough";
+                at.key_problem("no_effect", why, report);
+            }
+        }
     }
 }

@@ -1,0 +1,162 @@
+//! What takes two objects to see: references, clashes, and what nobody reaches.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use evergate_conf::{Report, suggest};
+
+use super::At;
+use crate::config::{Address, Config, Match, Name, Objects, Route};
+
+pub(super) fn rules(config: &Config, root: At<'_>, report: &mut Report) {
+    addresses(config, root, report);
+    let mut used = Used::default();
+    references(config, root, &mut used, report);
+    unused(&config.upstreams, &used.upstreams, root.key("upstreams"), "no route forwards to it", report);
+    unused(&config.certificates, &used.certificates, root.key("certificates"), "nobody uses it", report);
+    unreachable(config, root.key("routes"), report);
+}
+
+fn addresses(config: &Config, root: At<'_>, report: &mut Report) {
+    let admin = config.admin.address;
+    let mut by_port: BTreeMap<u16, Vec<(&Name, Address)>> = BTreeMap::new();
+    let listeners = root.key("listeners");
+    for (name, listener) in &config.listeners {
+        let address = listener.address;
+        let listener = listeners.key(name);
+        let at = listener.key("address");
+        // Port 0 is another port each time.
+        if address.0.port() != 0 && address.overlaps(&admin) {
+            at.problem("address_clash", format!("`{address}` is taken by the admin API at {admin}"), report)
+                .help("give the listener or `admin.address` another port");
+        }
+        let neighbours = by_port.entry(address.0.port()).or_default();
+        if let Some((other, taken)) = neighbours.iter().find(|(_, taken)| taken.overlaps(&address)) {
+            let message = format!("`{address}` is taken by listener `{other}` at {taken}");
+            at.problem("address_clash", message, report);
+        }
+        neighbours.push((name, address));
+    }
+}
+
+/// Names that somebody mentions.
+#[derive(Default)]
+struct Used<'a> {
+    upstreams: BTreeSet<&'a str>,
+    certificates: BTreeSet<&'a str>,
+}
+
+/// Places are looked for only when there is something to say: of 100,000 names few are wrong.
+fn references<'a>(config: &'a Config, root: At<'_>, used: &mut Used<'a>, report: &mut Report) {
+    let (listeners, upstreams) = (root.key("listeners"), root.key("upstreams"));
+    for (name, listener) in &config.listeners {
+        for (i, certificate) in listener.tls.iter().flat_map(|tls| &tls.certificates).enumerate() {
+            used.certificates.insert(certificate);
+            if !config.certificates.contains_key(certificate) {
+                let at = listeners.key(name);
+                let near = Near::of("certificate", certificate, &config.certificates);
+                near.say(at.key("tls").key("certificates").item(i), report);
+            }
+        }
+    }
+    for (name, upstream) in &config.upstreams {
+        for certificate in upstream.tls.iter().filter_map(|tls| tls.certificate.as_ref()) {
+            used.certificates.insert(certificate);
+            if !config.certificates.contains_key(certificate) {
+                let at = upstreams.key(name);
+                let near = Near::of("certificate", certificate, &config.certificates);
+                near.say(at.key("tls").key("certificate"), report);
+            }
+        }
+    }
+    for (name, route) in &config.routes {
+        route_references(config, (name, route), root.key("routes"), used, report);
+    }
+}
+
+fn route_references<'a>(
+    config: &'a Config,
+    (name, route): (&'a Name, &'a Route),
+    routes: At<'_>,
+    used: &mut Used<'a>,
+    report: &mut Report,
+) {
+    for (i, listener) in route.listeners.iter().flatten().enumerate() {
+        if !config.listeners.contains_key(listener) {
+            let near = Near::of("listener", listener, &config.listeners);
+            near.say(routes.key(name).key("listeners").item(i), report);
+        }
+    }
+    for (i, target) in route.forward.iter().flat_map(|f| &f.to).enumerate() {
+        used.upstreams.insert(&target.upstream);
+        if !config.upstreams.contains_key(&target.upstream) {
+            let near = Near::of("upstream", &target.upstream, &config.upstreams);
+            near.say(routes.key(name).key("forward").key("to").item(i).key("upstream"), report);
+        }
+    }
+}
+
+/// A name that nothing bears, and what was probably meant.
+struct Near {
+    message: String,
+    help: Option<String>,
+}
+
+impl Near {
+    fn of<T>(kind: &str, name: &str, objects: &Objects<T>) -> Near {
+        let near =
+            suggest(name, objects.keys().map(AsRef::as_ref)).map(|near| format!("did you mean `{near}`?"));
+        let none = || objects.is_empty().then(|| format!("the document has no {kind}s"));
+        Near { message: format!("there is no {kind} `{name}`"), help: near.or_else(none) }
+    }
+
+    fn say(self, at: At<'_>, report: &mut Report) {
+        let found = at.problem("unknown_name", self.message, report);
+        if let Some(help) = self.help {
+            found.help(help);
+        }
+    }
+}
+
+fn unused<T>(objects: &Objects<T>, used: &BTreeSet<&str>, at: At<'_>, why: &str, report: &mut Report) {
+    for name in objects.keys().filter(|name| !used.contains(name.as_ref())) {
+        at.key(name).warning("unused", format!("`{name}` has no effect: {why}"), report);
+    }
+}
+
+/// Of routes that match the same, the first in the router's order takes every request.
+fn unreachable(config: &Config, at: At<'_>, report: &mut Report) {
+    let mut alike: HashMap<&Match, Vec<(&Name, &Route)>> = HashMap::with_capacity(config.routes.len());
+    for (name, route) in &config.routes {
+        alike.entry(&route.matches).or_default().push((name, route));
+    }
+    let mut shadowed = Vec::new();
+    for routes in alike.values_mut().filter(|routes| routes.len() > 1) {
+        // Stable: equal priorities stay in the order of their names.
+        routes.sort_by_key(|(_, route)| std::cmp::Reverse(route.priority));
+        let mut everywhere: Option<&Name> = None;
+        let mut on: BTreeMap<&str, &Name> = BTreeMap::new();
+        for (name, route) in routes.iter() {
+            let taken = |listener: &Name| on.get(listener.as_ref()).copied().or(everywhere);
+            let by = match &route.listeners {
+                None => everywhere,
+                Some(listeners) => {
+                    let takers: Option<Vec<_>> = listeners.iter().map(taken).collect();
+                    takers.and_then(|takers| takers.first().copied())
+                }
+            };
+            if let Some(by) = by {
+                shadowed.push((*name, by));
+                continue;
+            }
+            match &route.listeners {
+                None => everywhere = Some(name),
+                Some(listeners) => on.extend(listeners.iter().map(|l| (l.as_ref(), *name))),
+            }
+        }
+    }
+    shadowed.sort();
+    for (name, by) in shadowed {
+        let message = format!("route `{name}` is never reached: `{by}` matches the same and comes first");
+        at.key(name).warning("unreachable", message, report);
+    }
+}
