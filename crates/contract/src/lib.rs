@@ -8,6 +8,7 @@ mod decode;
 pub mod fault;
 pub mod pattern;
 mod schema;
+pub mod status;
 
 pub use check::{Checked, check, recheck};
 pub use config::Config;
