@@ -1,12 +1,19 @@
 //! Text to tree and back: YAML, TOML and JSON give the same tree.
+//!
+//! All three hold the same things: keys are texts, whole numbers fit 64 bits, other numbers are finite,
+//! a key is written once.
 
 pub mod json;
+mod text;
 pub mod toml;
 pub mod yaml;
 
-use std::{path::Path as FsPath, sync::Arc};
+use std::{collections::HashSet, path::Path as FsPath, sync::Arc};
 
-use crate::node::{FileId, Node, Place};
+use crate::node::{Entry, FileId, Map, Node, Place, Value};
+
+pub use json::{from_json_value, to_json, to_json_value};
+pub use yaml::to_yaml;
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +29,7 @@ pub enum Format {
 /// What a hostile or broken text may cost at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Maps and lists inside each other.
+    /// Maps and lists inside each other. YAML and TOML readers have a limit of their own near 255 and 80.
     pub depth: usize,
     /// Length of the text.
     pub bytes: usize,
@@ -42,7 +49,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct SyntaxError {
-    /// Stable word for programs: `syntax`, `duplicate_key`, `limit`, `empty`.
+    /// Stable word for programs: `syntax`, `duplicate_key`, `key`, `number`, `limit`, `empty`.
     pub code: &'static str,
     /// Where.
     pub place: Place,
@@ -52,14 +59,146 @@ pub struct SyntaxError {
     pub help: Option<String>,
 }
 
-/// Reads a text.
+impl SyntaxError {
+    pub(crate) fn new(code: &'static str, place: Place, message: impl Into<String>) -> SyntaxError {
+        SyntaxError { code, place, message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, text: impl Into<String>) -> SyntaxError {
+        self.help = Some(text.into());
+        self
+    }
+}
+
+impl Format {
+    /// By the end of the name: `yaml`, `yml`, `toml`, `json`.
+    #[must_use]
+    pub fn of_name(path: &FsPath) -> Option<Format> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" => Some(Format::Yaml),
+            "toml" => Some(Format::Toml),
+            "json" => Some(Format::Json),
+            _ => None,
+        }
+    }
+
+    /// By the first line that says something: `{` is JSON, `key = …` or `[table]` is TOML, the rest YAML.
+    #[must_use]
+    pub fn of_text(text: &str) -> Format {
+        let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let line = lines.next().unwrap_or_default();
+        let key_end = line.find(|c: char| !(c.is_alphanumeric() || "_-.\"' ".contains(c)));
+        if line.starts_with('{') {
+            Format::Json
+        } else if line.starts_with('[') || key_end.is_some_and(|i| line[i..].starts_with('=')) {
+            Format::Toml
+        } else {
+            Format::Yaml
+        }
+    }
+}
+
+/// Reads a text. One that says nothing, such as an empty file or one with comments only, is refused:
+/// it is more likely half written than meant.
 ///
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(text: &str, format: Format, file: FileId, limits: &Limits) -> Result<Node, SyntaxError> {
+    let start = Place { file, line: 1, column: 1 };
+    if text.len() > limits.bytes {
+        let message = format!("{} bytes, more than the {} that are read", text.len(), limits.bytes);
+        return Err(SyntaxError::new("limit", Place { file, ..Place::default() }, message));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if says_nothing(text, format) {
+        return Err(SyntaxError::new("empty", start, "empty; half-written?")
+            .help("write `{}` for a document that sets nothing (in TOML, leave the file out)"));
+    }
     match format {
         Format::Yaml => yaml::parse(text, file, limits),
         Format::Toml => toml::parse(text, file, limits),
         Format::Json => json::parse(text, file, limits),
     }
 }
+
+fn says_nothing(text: &str, format: Format) -> bool {
+    let comment = if format == Format::Json { None } else { Some('#') };
+    let marker = |l: &str| format == Format::Yaml && (l == "---" || l == "...");
+    text.lines()
+        .map(str::trim)
+        .all(|l| l.is_empty() || comment.is_some_and(|c| l.starts_with(c)) || marker(l))
+}
+
+/// What the three readers share while they build a tree: limits, and keys that are kept once.
+struct Builder {
+    keys: HashSet<Arc<str>>,
+    nodes: usize,
+    limits: Limits,
+    file: FileId,
+}
+
+impl Builder {
+    fn new(file: FileId, limits: &Limits) -> Builder {
+        Builder { keys: HashSet::new(), nodes: 0, limits: *limits, file }
+    }
+
+    /// One allocation for equal keys: a route's keys are the same in each of 100,000.
+    fn key(&mut self, key: &str) -> Arc<str> {
+        if let Some(known) = self.keys.get(key) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = key.into();
+        self.keys.insert(Arc::clone(&new));
+        new
+    }
+
+    /// Counts values before they are made.
+    fn count(&mut self, nodes: usize, place: Place) -> Result<(), SyntaxError> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > self.limits.nodes {
+            let message = format!("more than {} values", self.limits.nodes);
+            return Err(SyntaxError::new("limit", place, message));
+        }
+        Ok(())
+    }
+
+    /// Refuses what is nested too deep.
+    fn depth(&self, depth: usize, place: Place) -> Result<(), SyntaxError> {
+        if depth > self.limits.depth {
+            let message = format!("nested deeper than {} levels", self.limits.depth);
+            return Err(SyntaxError::new("limit", place, message));
+        }
+        Ok(())
+    }
+
+    /// A map of entries in any order; a key that is written twice is an error at the second.
+    fn map(&self, mut entries: Vec<Entry>, place: Place) -> Result<Node, SyntaxError> {
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        let twice = entries.windows(2).filter_map(|pair| match pair {
+            [a, b] if a.key == b.key => Some((a, b)),
+            _ => None,
+        });
+        if let Some((first, second)) = twice.min_by_key(|(_, b)| (b.place.line, b.place.column)) {
+            let message = format!("key `{}` is written twice", second.key);
+            return Err(SyntaxError::new("duplicate_key", second.place, message)
+                .help(format!("it is first written in line {}", first.place.line)));
+        }
+        Ok(Node { value: Value::Map(Arc::new(Map::from_sorted(entries))), place })
+    }
+}
+
+/// A number that is not whole, if every format can hold it.
+fn finite(number: f64, text: &str, place: Place) -> Result<Value, SyntaxError> {
+    if number.is_finite() {
+        Ok(Value::Float(number))
+    } else {
+        Err(SyntaxError::new("number", place, format!("`{text}` is not a finite number")))
+    }
+}
+
+fn too_large(text: &str, place: Place) -> SyntaxError {
+    SyntaxError::new("number", place, format!("`{text}` does not fit a 64-bit number"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,14 @@
 //! JSON Schema of the types: for editors, for finding every problem, for finding paths in a tree.
 
+mod paths;
+mod say;
+mod validate;
+
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value as Json;
 
-use crate::{node::Node, path::Path, report::Report};
-
-/// One kind of place in the document where a path is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPattern {
-    /// The way there.
-    pub segments: Vec<Step>,
-    /// True if the content of the file is part of the revision.
-    pub pinned: bool,
-}
-
-/// One step of a [`PathPattern`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// That key.
-    Key(String),
-    /// Every key, every item of a list.
-    Any,
-}
+pub use paths::{PathPattern, Patterns, Step, paths};
+pub use validate::{unknown_keywords, validate};
 
 /// The schema of a type, draft 2020-12, complete in itself.
 #[must_use]
@@ -29,24 +16,27 @@ pub fn schema_of<T: JsonSchema>() -> Json {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Adds everything to the report in which the value is not as the schema says.
-pub fn validate(node: &Node, schema: &Json, at: &Path, report: &mut Report) {}
-
-/// Where the schema says that a path is written.
-#[must_use]
-pub fn paths(schema: &Json) -> Vec<PathPattern> {
-    Vec::new()
-}
-
-/// The candidate that was probably meant.
+/// The candidate that was probably meant: the nearest by typing mistakes, at most one for three letters.
 #[must_use]
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let limit = (word.chars().count() / 3).clamp(1, 3);
-    let lower = word.to_lowercase();
+    let fold = |s: &str| s.to_lowercase().replace('-', "_");
+    let wanted = fold(word);
+    let length = wanted.chars().count();
+    let limit = if length < 3 { length.min(1) } else { length.div_ceil(3) };
     candidates
         .into_iter()
-        .map(|c| (strsim::osa_distance(&lower, &c.to_lowercase()), c))
-        .filter(|(distance, c)| *distance <= limit && *c != word)
+        .filter(|c| *c != word)
+        .map(|c| (strsim::osa_distance(&wanted, &fold(c)), c))
+        .filter(|(distance, c)| *distance <= limit && *distance < c.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c.to_owned())
 }
+
+/// The schema that a `$ref` within the same document names.
+fn resolve<'a>(root: &'a Json, schema: &'a Json) -> Option<&'a Json> {
+    let pointer = schema.get("$ref")?.as_str()?.strip_prefix('#')?;
+    root.pointer(pointer)
+}
+
+#[cfg(test)]
+mod tests;

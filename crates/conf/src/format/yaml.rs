@@ -1,20 +1,365 @@
-//! YAML to tree.
+//! YAML 1.2 with the core schema: `no` and `on` are texts, `0o17` is 15.
+//!
+//! Anchors and aliases share subtrees and have a budget; `<<` merges maps, what stands beside it wins.
+//! Several documents in one text, tags beyond the core schema and keys that are no texts are refused.
 
-use crate::{
-    format::{Limits, SyntaxError},
-    node::{FileId, Node, Place},
-};
+mod write;
+
+use std::{collections::HashMap, sync::Arc};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use super::{Builder, Limits, SyntaxError, finite, too_large};
+use crate::node::{Entry, FileId, Map, Node, Place, Value};
+
+pub use write::to_yaml;
 
 /// Reads a text.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn parse(text: &str, file: FileId, limits: &Limits) -> Result<Node, SyntaxError> {
-    let _ = (text, limits);
-    Err(SyntaxError {
-        code: "syntax",
-        place: Place { file, ..Place::default() },
-        message: "not read".into(),
-        help: None,
+    let parser = Parser::new_from_str(text);
+    let builder = Builder::new(file, limits);
+    Reader { text, parser, builder, open: Vec::new(), anchors: HashMap::new(), aliased: 0 }.document()
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    parser: Parser<'a, StrInput<'a>>,
+    builder: Builder,
+    open: Vec<Open>,
+    /// Finished values by anchor, with how many values they are.
+    anchors: HashMap<usize, (Node, usize)>,
+    aliased: usize,
+}
+
+/// A map or list whose end has not come yet.
+struct Open {
+    place: Place,
+    anchor: usize,
+    /// How many values were counted before it.
+    before: usize,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, key: Option<Key>, merged: Vec<Node> },
+}
+
+struct Key {
+    text: Arc<str>,
+    place: Place,
+    merges: bool,
+}
+
+impl Reader<'_> {
+    fn document(mut self) -> Result<Node, SyntaxError> {
+        let mut root = None;
+        while let Some(event) = self.parser.next_event() {
+            let (event, span) = event.map_err(|e| self.scan_error(&e))?;
+            let place = self.place(&span.start);
+            match event {
+                Event::DocumentStart(_) if root.is_some() => {
+                    return Err(SyntaxError::new("syntax", place, "a second document begins here")
+                        .help("write one document per file; use several files instead"));
+                }
+                Event::StreamEnd => break,
+                event => {
+                    if let Some(node) = self.event(event, &span, place)? {
+                        root = Some(node);
+                    }
+                }
+            }
+        }
+        root.ok_or_else(|| SyntaxError::new("empty", self.place(&Marker::default()), "empty; half-written?"))
+    }
+
+    /// Takes one event; the root when it is complete.
+    fn event(&mut self, event: Event<'_>, span: &Span, place: Place) -> Result<Option<Node>, SyntaxError> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.scalar(&text, style, anchor, tag.as_deref(), place)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.open(anchor, tag.as_deref(), "seq", place, Items::List(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                let items = Items::Map { entries: Vec::new(), key: None, merged: Vec::new() };
+                self.open(anchor, tag.as_deref(), "map", place, items)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => {
+                if self.wants_key() {
+                    return Err(bad_key(place, "an alias"));
+                }
+                let node = self.alias(anchor, place)?;
+                self.add(node)
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => {
+                debug_assert!(span.start.line() > 0 || span.is_empty());
+                Ok(None)
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<&Tag>,
+        kind: &str,
+        place: Place,
+        items: Items,
+    ) -> Result<Option<Node>, SyntaxError> {
+        if self.wants_key() {
+            return Err(bad_key(place, if kind == "seq" { "a list" } else { "a map" }));
+        }
+        if let Some(tag) = tag.filter(|t| !(t.is_yaml_core_schema() && t.suffix == kind)) {
+            return Err(bad_tag(tag, place));
+        }
+        let before = self.builder.nodes;
+        self.builder.count(1, place)?;
+        self.builder.depth(self.open.len() + 1, place)?;
+        self.open.push(Open { place, anchor, before, items });
+        Ok(None)
+    }
+
+    fn close(&mut self) -> Result<Option<Node>, SyntaxError> {
+        let Some(open) = self.open.pop() else { return Ok(None) };
+        let node = match open.items {
+            Items::List(items) => Node { value: Value::List(items.into()), place: open.place },
+            Items::Map { entries, merged, .. } => {
+                let own = self.builder.map(entries, open.place)?;
+                merged.iter().fold(own, |own, other| below(own, other))
+            }
+        };
+        if open.anchor > 0 {
+            self.anchors.insert(open.anchor, (node.clone(), self.builder.nodes - open.before));
+        }
+        self.add(node)
+    }
+
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<Node, SyntaxError> {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            return Err(SyntaxError::new("syntax", place, "an alias inside of what it stands for"));
+        };
+        let (node, size) = (Node { place, ..node.clone() }, *size);
+        self.aliased = self.aliased.saturating_add(size);
+        if self.aliased > self.builder.limits.alias_nodes {
+            let message = format!("aliases repeat more than {} values", self.builder.limits.alias_nodes);
+            return Err(SyntaxError::new("limit", place, message));
+        }
+        self.builder.count(size, place)?;
+        Ok(node)
+    }
+
+    fn scalar(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        anchor: usize,
+        tag: Option<&Tag>,
+        place: Place,
+    ) -> Result<Option<Node>, SyntaxError> {
+        let plain = style == ScalarStyle::Plain;
+        let value = match tag {
+            None if plain => resolve(text, place)?,
+            None => Value::Str(text.into()),
+            Some(tag) => tagged(text, tag, place)?,
+        };
+        if self.wants_key() {
+            return self.key(text, value, plain, place);
+        }
+        self.builder.count(1, place)?;
+        let node = Node { value, place };
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), 1));
+        }
+        self.add(node)
+    }
+
+    fn wants_key(&self) -> bool {
+        matches!(self.open.last(), Some(Open { items: Items::Map { key: None, .. }, .. }))
+    }
+
+    fn key(
+        &mut self,
+        text: &str,
+        value: Value,
+        plain: bool,
+        place: Place,
+    ) -> Result<Option<Node>, SyntaxError> {
+        if !matches!(value, Value::Str(_)) {
+            return Err(bad_key(place, &format!("`{text}`")).help(format!("quote it: \"{text}\"")));
+        }
+        let interned = self.builder.key(text);
+        if let Some(Open { items: Items::Map { key, .. }, .. }) = self.open.last_mut() {
+            *key = Some(Key { text: interned, place, merges: plain && text == "<<" });
+        }
+        Ok(None)
+    }
+
+    /// Puts a finished value where it belongs; gives it back if it is the root.
+    fn add(&mut self, mut node: Node) -> Result<Option<Node>, SyntaxError> {
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => return Ok(Some(node)),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map { entries, key, merged }) => match key.take() {
+                Some(key) if key.merges => merged.extend(maps_to_merge(node)?),
+                Some(key) => {
+                    if node.is_null() {
+                        node.place = key.place;
+                    }
+                    entries.push(Entry { key: key.text, place: key.place, node });
+                }
+                None => return Err(bad_key(node.place, "this")),
+            },
+        }
+        Ok(None)
+    }
+
+    fn place(&self, mark: &Marker) -> Place {
+        Place {
+            line: u32::try_from(mark.line()).unwrap_or(u32::MAX),
+            column: u16::try_from(mark.col() + 1).unwrap_or(u16::MAX),
+            file: self.builder.file,
+        }
+    }
+
+    fn scan_error(&self, error: &ScanError) -> SyntaxError {
+        let mut place = self.place(error.marker());
+        // What is missing at the end is reported behind the last line: nobody looks there.
+        if let Some((last, line)) = self.text.lines().enumerate().filter(|(_, l)| !l.is_empty()).last()
+            && usize::try_from(place.line).is_ok_and(|line| line > last + 1)
+        {
+            place.line = u32::try_from(last + 1).unwrap_or(u32::MAX);
+            place.column = u16::try_from(line.chars().count() + 1).unwrap_or(u16::MAX);
+        }
+        let found = SyntaxError::new("syntax", place, error.info());
+        if error.info().contains("tab") {
+            return found.help("indent with spaces");
+        }
+        found
+    }
+}
+
+fn bad_key(place: Place, what: &str) -> SyntaxError {
+    SyntaxError::new("key", place, format!("{what} cannot be a key: keys are texts"))
+}
+
+fn bad_tag(tag: &Tag, place: Place) -> SyntaxError {
+    SyntaxError::new("syntax", place, format!("tag `{tag}` has no meaning here"))
+        .help("only `!!str`, `!!int`, `!!float`, `!!bool`, `!!null`, `!!map` and `!!seq` are known")
+}
+
+/// `<<: *a` or `<<: [*a, *b]`.
+fn maps_to_merge(node: Node) -> Result<Vec<Node>, SyntaxError> {
+    let maps = match &node.value {
+        Value::List(items) => items.to_vec(),
+        _ => vec![node],
+    };
+    match maps.iter().find(|n| n.as_map().is_none()) {
+        Some(other) => Err(SyntaxError::new("syntax", other.place, "`<<` merges maps, and this is none")),
+        None => Ok(maps),
+    }
+}
+
+/// `own` with those keys of `other` that it has not.
+fn below(own: Node, other: &Node) -> Node {
+    let (Some(mine), Some(theirs)) = (own.as_map(), other.as_map()) else { return own };
+    let missing = theirs.entries().iter().filter(|e| mine.get(&e.key).is_none());
+    let entries = mine.entries().iter().chain(missing).cloned().collect();
+    Node { value: Value::Map(Arc::new(Map::new(entries))), place: own.place }
+}
+
+/// A plain scalar by the core schema (YAML 1.2.2, section 10.3.2).
+fn resolve(text: &str, place: Place) -> Result<Value, SyntaxError> {
+    Ok(match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => Value::Bool(true),
+        "false" | "False" | "FALSE" => Value::Bool(false),
+        _ => match number(text, place)? {
+            Some(value) => value,
+            None => Value::Str(text.into()),
+        },
     })
+}
+
+/// The number that a plain scalar is, if it is one.
+fn number(text: &str, place: Place) -> Result<Option<Value>, SyntaxError> {
+    let radix = [("0o", 8), ("0x", 16)].into_iter().find_map(|(p, r)| Some((text.strip_prefix(p)?, r)));
+    if let Some((digits, radix)) = radix {
+        if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+            return Ok(None);
+        }
+        return match i64::from_str_radix(digits, radix) {
+            Ok(number) => Ok(Some(Value::Int(number))),
+            Err(_) => Err(too_large(text, place)),
+        };
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return finite(f64::INFINITY, text, place).map(Some);
+    }
+    if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        return text.parse().map(|n| Some(Value::Int(n))).map_err(|_| too_large(text, place));
+    }
+    if !is_float(unsigned) {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(number) => finite(number, text, place).map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+/// `(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`
+fn is_float(unsigned: &str) -> bool {
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
+        Some(at) => {
+            let (mantissa, exponent) = unsigned.split_at(at);
+            (mantissa, exponent.get(1..))
+        }
+        None => (unsigned, None),
+    };
+    let exponent_fits = exponent.is_none_or(|e| {
+        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
+        !e.is_empty() && digits(e)
+    });
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    exponent_fits && digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
+}
+
+fn tagged(text: &str, tag: &Tag, place: Place) -> Result<Value, SyntaxError> {
+    // `! text` says: take it as it stands.
+    if tag.suffix == "!" && tag.handle.is_empty() {
+        return Ok(Value::Str(text.into()));
+    }
+    if !tag.is_yaml_core_schema() {
+        return Err(bad_tag(tag, place));
+    }
+    let value = match tag.suffix.as_str() {
+        "str" => return Ok(Value::Str(text.into())),
+        "int" | "float" | "bool" | "null" => resolve(text, place)?,
+        _ => return Err(bad_tag(tag, place)),
+    };
+    match (tag.suffix.as_str(), value) {
+        ("float", Value::Int(number)) => Ok(Value::Float(number as f64)),
+        ("int", value @ Value::Int(_))
+        | ("float", value @ Value::Float(_))
+        | ("bool", value @ Value::Bool(_))
+        | ("null", value @ Value::Null) => Ok(value),
+        (suffix, _) => Err(SyntaxError::new("syntax", place, format!("`{text}` is no `!!{suffix}`"))),
+    }
+}
+
+/// True if a plain scalar with that text would be read as itself.
+fn reads_as_text(text: &str) -> bool {
+    matches!(resolve(text, Place::default()), Ok(Value::Str(_)))
 }
