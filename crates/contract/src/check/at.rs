@@ -119,7 +119,12 @@ impl<'a> At<'a> {
         self.within(size, bounds, report);
     }
 
-    fn within<T: PartialOrd + fmt::Display + Copy>(&self, value: T, bounds: RangeInclusive<T>, report: &mut Report) {
+    fn within<T: PartialOrd + fmt::Display + Copy>(
+        &self,
+        value: T,
+        bounds: RangeInclusive<T>,
+        report: &mut Report,
+    ) {
         if !bounds.contains(&value) {
             let message = format!("expected {} to {}, found {value}", bounds.start(), bounds.end());
             self.problem("out_of_range", message, report);

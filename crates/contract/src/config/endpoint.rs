@@ -152,7 +152,7 @@ mod url {
         }
         let port = match authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
             None => port,
-            Some(digits) if !digits.starts_with('0') => match digits.parse() {
+            Some(digits) if !digits.starts_with('0') => match digits.parse::<u16>() {
                 Ok(port) => port,
                 Err(_) => return bad(&format!("`{digits}` is no port")),
             },
