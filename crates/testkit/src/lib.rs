@@ -14,10 +14,12 @@ pub mod gate;
 pub mod h1;
 pub mod io;
 pub mod load;
+pub mod mutate;
 pub mod paced;
 pub mod ports;
 pub mod process;
 pub mod rng;
+pub mod trial;
 pub mod ws;
 
 pub use backend::Backend;

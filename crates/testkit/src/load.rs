@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::task::JoinSet;
@@ -82,12 +82,41 @@ pub struct Outcome {
     /// Answers from a revision older than one whose verdict was known when the request was sent.
     pub stale: usize,
     /// Answers by the number in `x-rev`.
-    pub revisions: BTreeMap<u64, usize>,
+    pub revisions: BTreeMap<u64, Answered>,
     /// The first failures in words.
     pub words: Vec<String>,
 }
 
+/// Answers of one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How many.
+    pub count: usize,
+    /// When the first was there.
+    pub first: Instant,
+    /// When the last was there.
+    pub last: Instant,
+}
+
+impl Answered {
+    fn once(at: Instant) -> Answered {
+        Answered { count: 1, first: at, last: at }
+    }
+
+    fn and(self, other: Answered) -> Answered {
+        Answered {
+            count: self.count + other.count,
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+}
+
 impl Outcome {
+    fn revision(&mut self, revision: u64, answered: Answered) {
+        self.revisions.entry(revision).and_modify(|a| *a = a.and(answered)).or_insert(answered);
+    }
+
     fn fail(&mut self, why: String) {
         self.failed += 1;
         if self.words.len() < WORDS_MAX {
@@ -102,8 +131,8 @@ impl Outcome {
         self.reconnects += other.reconnects;
         self.polite += other.polite;
         self.stale += other.stale;
-        for (revision, count) in other.revisions {
-            *self.revisions.entry(revision).or_default() += count;
+        for (revision, answered) in other.revisions {
+            self.revision(revision, answered);
         }
         self.words.extend(other.words);
         self.words.truncate(WORDS_MAX);
@@ -246,7 +275,7 @@ impl Work {
             self.outcome.fail(format!("{} {}: {why}", ask.method, ask.target));
         }
         if let Some(revision) = answer.fields.get("x-rev").and_then(|r| r.parse().ok()) {
-            *self.outcome.revisions.entry(revision).or_default() += 1;
+            self.outcome.revision(revision, Answered::once(Instant::now()));
             if revision < floor {
                 self.outcome.stale += 1;
             }
