@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod drive;
+pub mod engine;
 pub mod generation;
 pub mod inputs;
 pub mod plan;

@@ -77,6 +77,8 @@ pub struct Revision {
     /// Digest of the files that are not used although they differ from this revision: they are held until
     /// they change again.
     pub held: Option<Digest>,
+    /// Digest of the files, with what they refer to, that the base was read from.
+    pub files: Digest,
     /// What the document is merged from.
     pub layers: Layers,
     /// What runs: the layers merged, without nulls in maps.
@@ -120,6 +122,12 @@ impl Layers {
     #[must_use]
     pub fn document(&self) -> Node {
         merge(&self.base, &self.overlay)
+    }
+
+    /// True if both make the same revision; where they are written does not count.
+    #[must_use]
+    pub fn is_same(&self, other: &Layers) -> bool {
+        self.base.digest() == other.base.digest() && self.overlay.digest() == other.overlay.digest()
     }
 
     /// True if something was changed by API.

@@ -55,10 +55,11 @@ pub enum Verdict {
 }
 
 /// A step of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Waiting for its turn.
+    #[default]
     Queue,
     /// Files and texts to a document.
     Load,
