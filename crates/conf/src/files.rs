@@ -46,10 +46,10 @@ impl Files {
         }
     }
 
-    /// The number of a file. [`FileId::NONE`] if this load has used all 65,535 numbers.
-    pub fn file(&mut self, path: &Path, text: Option<Arc<str>>) -> FileId {
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        self.intern(path, &folder, text)
+    /// The number of a file, which lies in that absolute folder. [`FileId::NONE`] if this load has used all
+    /// 65,535 numbers.
+    pub fn file(&mut self, path: &Path, folder: &Path, text: Option<Arc<str>>) -> FileId {
+        self.intern(path, folder, text)
     }
 
     /// The number of a text that is no file, such as `overlay` or `built-in`. Relative paths in it start
@@ -113,12 +113,12 @@ mod tests {
     #[test]
     fn the_same_path_keeps_its_number() {
         let mut files = Files::new();
-        let a = files.file(Path::new("/etc/a.yaml"), Some("x: 1".into()));
+        let a = files.file(Path::new("a.yaml"), Path::new("/etc"), Some("x: 1".into()));
         let b = files.named("overlay", Path::new("/data"), None);
         assert_ne!(a, b);
         assert_eq!(files.text(a).unwrap().as_ref(), "x: 1");
         files.begin();
-        assert_eq!(files.file(Path::new("/etc/a.yaml"), None), a);
+        assert_eq!(files.file(Path::new("a.yaml"), Path::new("/etc"), None), a);
         assert!(files.text(a).is_none());
         assert_eq!(files.folder(a).unwrap(), Path::new("/etc"));
         assert_eq!(files.folder(b).unwrap(), Path::new("/data"));
@@ -128,14 +128,14 @@ mod tests {
     #[test]
     fn numbers_are_given_again_when_they_run_out() {
         let mut files = Files::new();
-        let kept = files.file(Path::new("kept"), None);
+        let kept = files.named("kept", Path::new("/"), None);
         for i in 1..usize::from(u16::MAX) {
-            assert_ne!(files.file(&PathBuf::from(i.to_string()), None), FileId::NONE);
+            assert_ne!(files.named(&i.to_string(), Path::new("/"), None), FileId::NONE);
         }
-        assert_eq!(files.file(Path::new("one too many"), None), FileId::NONE);
+        assert_eq!(files.named("one too many", Path::new("/"), None), FileId::NONE);
         files.begin();
-        assert_eq!(files.file(Path::new("kept"), None), kept);
-        let reused = files.file(Path::new("new"), None);
+        assert_eq!(files.named("kept", Path::new("/"), None), kept);
+        let reused = files.named("new", Path::new("/"), None);
         assert_eq!(files.name(reused), Some(Path::new("new")));
         assert_eq!(files.name(kept), Some(Path::new("kept")));
     }

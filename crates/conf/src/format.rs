@@ -201,4 +201,4 @@ fn too_large(text: &str, place: Place) -> SyntaxError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

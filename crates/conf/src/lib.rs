@@ -21,7 +21,7 @@ pub use diff::{Change, diff};
 pub use files::Files;
 pub use format::{Format, Limits};
 pub use load::{Input, InputKind, Loaded, Loader};
-pub use merge::{compose, make_patch, merge, strip_nulls};
+pub use merge::{amend, compose, make_patch, merge, merge_all, strip_nulls};
 pub use node::{Digest, Entry, FileId, Map, Node, Place, Value};
 pub use path::Path;
 pub use report::{Diagnostic, Report, Severity};

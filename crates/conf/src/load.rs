@@ -1,26 +1,48 @@
 //! Files to one document: includes, merge, variables, paths.
+//!
+//! A file may say `include: other.yaml` or `include: [conf.d/*.yaml, …]` at its top. What it includes is
+//! merged before it, so that it has the last word. A file counts once, where it is first named.
 
-use std::path::{Path as FsPath, PathBuf};
+mod run;
+mod variables;
 
+use std::{
+    collections::HashMap,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+};
+
+use self::{
+    run::{Document, Run},
+    variables::Expand,
+};
 use crate::{
     files::Files,
-    format::{Format, Limits},
-    node::{Digest, Node},
+    format::{self, Format, Limits},
+    merge::merge_all,
+    node::{Digest, FileId, Node, Place},
+    path::Path,
     report::Report,
-    schema::PathPattern,
+    schema::{PathPattern, Patterns},
 };
 
 /// Reads documents. Keeps what it read, so that of a hundred files only those that changed are parsed.
 pub struct Loader {
     files: Files,
-    patterns: Vec<PathPattern>,
+    patterns: Patterns,
     limits: Limits,
+    env: Env,
+    cache: HashMap<PathBuf, Arc<Document>>,
+    inputs: Vec<Input>,
 }
+
+/// Looks a variable up.
+type Env = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A document and everything that it was made from.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// The files merged in their order; no nulls in maps.
+    /// The files merged in their order; no nulls in maps. The place of a value says which file set it.
     pub document: Node,
     /// What to watch, and what the revision pins; sorted by path.
     pub inputs: Vec<Input>,
@@ -29,7 +51,7 @@ pub struct Loaded {
 /// Something on disk that a document depends on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Input {
-    /// Absolute path.
+    /// Absolute path; symbolic links are not followed.
     pub path: PathBuf,
     /// Why it counts.
     pub kind: InputKind,
@@ -51,8 +73,15 @@ pub enum InputKind {
 impl Loader {
     /// A loader that knows where paths are written: [`crate::schema::paths`] of the document's schema.
     #[must_use]
-    pub fn new(patterns: Vec<PathPattern>) -> Loader {
-        Loader { files: Files::new(), patterns, limits: Limits::default() }
+    pub fn new(patterns: &[PathPattern]) -> Loader {
+        Loader {
+            files: Files::new(),
+            patterns: Patterns::new(patterns),
+            limits: Limits::default(),
+            env: Arc::new(|name| std::env::var(name).ok()),
+            cache: HashMap::new(),
+            inputs: Vec::new(),
+        }
     }
 
     /// Sets what a text may cost.
@@ -62,10 +91,11 @@ impl Loader {
         self
     }
 
-    /// Sets where variables are looked up, instead of the process's environment.
+    /// Sets where variables are looked up, instead of the process's environment. What was read before is
+    /// kept as it is.
     #[must_use]
     pub fn with_env(mut self, env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Loader {
-        let _ = env;
+        self.env = Arc::new(env);
         self
     }
 
@@ -80,18 +110,40 @@ impl Loader {
         &mut self.files
     }
 
+    /// What the last load looked at, whether or not it went well: what to watch for the mended file.
+    #[must_use]
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
     /// Reads files and folders and merges them in the order given. Of a folder: all `*.yaml`, `*.yml`, `*.toml` and
     /// `*.json` by name, without those that begin with a dot.
     ///
     /// # Errors
     /// Everything that is wrong in any file, located.
     pub fn load(&mut self, roots: &[PathBuf]) -> Result<Loaded, Report> {
-        let _ = roots;
-        Err(Report::new())
+        self.files.begin();
+        let mut run = Run::new(self);
+        roots.iter().for_each(|root| run.root(root));
+        let (documents, mut inputs, mut report) = run.done();
+        let nodes: Vec<&Node> = documents.iter().map(|d| &d.node).collect();
+        if report.has_errors() {
+            inputs.extend(nodes.iter().flat_map(|node| self.references(node)));
+        }
+        let document = merge_all(&nodes);
+        inputs.extend(self.references(&document));
+        inputs.sort();
+        inputs.dedup();
+        self.inputs.clone_from(&inputs);
+        if report.has_errors() {
+            report.locate(&self.files);
+            return Err(report);
+        }
+        Ok(Loaded { document, inputs })
     }
 
     /// Reads a text that is no file, such as a body sent to the API: variables and paths as in a file, but
-    /// no includes and nulls kept, so that it can be a patch. Relative paths start from `folder`.
+    /// no includes, and nulls are kept, so that it can be a patch. Relative paths start from `folder`.
     ///
     /// # Errors
     /// What is wrong in it, located.
@@ -102,15 +154,64 @@ impl Loader {
         text: &str,
         format: Format,
     ) -> Result<Node, Report> {
-        let _ = (name, folder, text, format);
-        Err(Report::new())
+        let file = self.files.named(name, folder, Some(text.into()));
+        let mut report = Report::new();
+        match self.parse(text, format, file, folder, &mut report) {
+            Some(node) if !report.has_errors() => Ok(node),
+            _ => {
+                report.locate(&self.files);
+                Err(report)
+            }
+        }
     }
 
     /// The files that a document refers to where the schema says that their content counts, with their
     /// hashes; sorted by path.
     #[must_use]
     pub fn references(&self, document: &Node) -> Vec<Input> {
-        let _ = document;
-        Vec::new()
+        let mut paths = Vec::new();
+        self.patterns.pinned(document, &mut |path| paths.push(path));
+        paths.sort_unstable();
+        paths.dedup();
+        let input = |path: &str| {
+            let path = PathBuf::from(path);
+            // Only of files: reading a pipe would wait for ever.
+            let content = path.is_file().then(|| std::fs::read(&path).ok()).flatten();
+            Input { kind: InputKind::Reference, digest: content.map(|c| Digest::of(&c)), path }
+        };
+        paths.into_iter().map(input).collect()
+    }
+
+    /// One text with variables and paths done; `None` if it is not even a map.
+    fn parse(
+        &self,
+        text: &str,
+        format: Format,
+        file: FileId,
+        folder: &FsPath,
+        report: &mut Report,
+    ) -> Option<Node> {
+        let root = Path::root();
+        let node = match format::parse(text, format, file, &self.limits) {
+            Ok(node) => node,
+            Err(error) => {
+                report.problem(error.code, &root, error.place, error.message).help = error.help;
+                return None;
+            }
+        };
+        if node.as_map().is_none() {
+            report.problem("type", &root, node.place, "expected keys and values at the top of the document");
+            return None;
+        }
+        let expanded = Expand::new(&*self.env, report).node(&node).unwrap_or(node);
+        Some(self.patterns.absolute(&expanded, folder))
     }
 }
+
+/// The start of a file.
+fn top_of(file: FileId) -> Place {
+    Place { line: 1, column: 1, file }
+}
+
+#[cfg(test)]
+mod tests;

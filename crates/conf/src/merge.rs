@@ -25,11 +25,42 @@ pub fn merge(base: &Node, patch: &Node) -> Node {
     join(base, patch, Nulls::Remove)
 }
 
+/// Layers merged in their order, without nulls: as [`merge`] of each into those before, but the cost does
+/// not grow with the number of layers.
+#[must_use]
+pub fn merge_all(layers: &[&Node]) -> Node {
+    stack(layers).unwrap_or_else(Node::empty_map)
+}
+
 /// One patch that does what `first` and then `second` do: `merge(x, compose(a, b))` equals
-/// `merge(merge(x, a), b)` for every map `x`.
+/// `merge(merge(x, a), b)`, with one exception that a merge patch cannot say: where `first` removes or
+/// replaces a map and `second` makes a map again, keys of `x` come back. With `x` at hand use [`amend`].
 #[must_use]
 pub fn compose(first: &Node, second: &Node) -> Node {
     join(first, second, Nulls::Keep)
+}
+
+/// The overlay for which `merge(base, amend(base, overlay, patch))` equals
+/// `merge(merge(base, overlay), patch)`, always: an edit of an overlay that lies on `base`.
+#[must_use]
+pub fn amend(base: &Node, overlay: &Node, patch: &Node) -> Node {
+    let (Value::Map(written), Value::Map(changes)) = (&overlay.value, &patch.value) else {
+        let target = merge(overlay, patch);
+        return if target.as_map().is_some() { make_patch(base, &target) } else { target };
+    };
+    let empty = Node::empty_map();
+    let base = base.as_map().map_or(&empty, |_| base);
+    let mut entries = Vec::with_capacity(written.entries().len() + changes.entries().len());
+    entries.extend(written.entries().iter().filter(|e| changes.get(&e.key).is_none()).cloned());
+    for change in changes.entries() {
+        let node = match (written.get(&change.key), base.get(&change.key)) {
+            (Some(old), Some(below)) => amend(below, old, &change.node),
+            (Some(old), None) => amend(&empty, old, &change.node),
+            (None, _) => change.node.clone(),
+        };
+        entries.push(Entry { node, ..change.clone() });
+    }
+    Node { value: Value::Map(Arc::new(Map::new(entries))), place: overlay.place }
 }
 
 /// The document without keys whose value is null; items of lists are left alone.
@@ -60,6 +91,31 @@ pub fn make_patch(a: &Node, b: &Node) -> Node {
         }
     }
     Node { value: Value::Map(Arc::new(Map::new(entries))), place: b.place }
+}
+
+/// Several values for one key, each merged into those before; `None` if the last word is to remove it.
+fn stack(layers: &[&Node]) -> Option<Node> {
+    let replaced = layers.iter().rposition(|n| n.as_map().is_none());
+    let maps = layers.get(replaced.map_or(0, |at| at + 1)..).unwrap_or_default();
+    match (maps, replaced.and_then(|at| layers.get(at))) {
+        ([], Some(node)) => (!node.is_null()).then(|| Node::clone(node)),
+        ([], None) => None,
+        ([only], _) => Some(strip_nulls(only)),
+        ([first, ..], _) => {
+            let mut written: Vec<&Entry> =
+                maps.iter().filter_map(|n| n.as_map()).flat_map(|m| m.entries()).collect();
+            // Stable: of one key, the later layers stay behind the earlier.
+            written.sort_by(|a, b| a.key.cmp(&b.key));
+            let groups = written.chunk_by(|a, b| a.key == b.key);
+            let entries = groups.filter_map(|group| {
+                let nodes: Vec<&Node> = group.iter().map(|e| &e.node).collect();
+                let last = group.last()?;
+                Some(Entry { key: Arc::clone(&last.key), place: last.place, node: stack(&nodes)? })
+            });
+            let map = Map::from_sorted(entries.collect());
+            Some(Node { value: Value::Map(Arc::new(map)), place: first.place })
+        }
+    }
 }
 
 fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {

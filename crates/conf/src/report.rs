@@ -21,6 +21,9 @@ pub struct Report {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// How many problems are shown with their line.
+pub const SNIPPETS: usize = 100;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,11 +174,14 @@ impl Report {
     }
 
     /// Fills in file names and snippets where they are not known yet. Call it while the texts are kept.
+    /// The first [`SNIPPETS`] get their line: of a mistake that 100,000 routes share, nobody reads more.
     pub fn locate(&mut self, files: &Files) {
+        let mut left = SNIPPETS;
         for d in &mut self.diagnostics {
             let Some(name) = files.name(d.place.file).filter(|_| d.at.is_none()) else { continue };
             d.at = Some(Position { file: name.to_owned(), line: d.place.line, column: d.place.column });
-            if d.snippet.is_none() && d.place.line > 0 {
+            if d.snippet.is_none() && d.place.line > 0 && left > 0 {
+                left -= 1;
                 d.snippet =
                     files.text(d.place.file).and_then(|text| snippet::line(text, d.place.line, d.sensitive));
             }

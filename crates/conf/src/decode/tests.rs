@@ -122,7 +122,7 @@ fn good_documents_decode() {
          b: { path: { exact: /y }, weight: 3 }\nends: [http://a, { url: http://b, weight: 2 }]\non: true\n\
          password: { literal: hunter2 }",
     );
-    let gate = gate.expect(&report.to_string());
+    let gate = gate.unwrap_or_else(|| panic!("{report}"));
     assert!(report.is_empty());
     assert_eq!(gate.timeout, Span::secs(5));
     assert_eq!(gate.workers, Workers::Number(3));

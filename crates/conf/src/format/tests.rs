@@ -165,7 +165,8 @@ fn yaml_aliases_and_merge_keys_share() {
 #[test]
 fn what_is_wrong_is_refused_with_its_place() {
     use Format::{Json, Toml, Yaml};
-    let rows: &[(Format, &str, &str, (u32, u16), &str)] = &[
+    type Row = (Format, &'static str, &'static str, (u32, u16), &'static str);
+    let rows: &[Row] = &[
         (Yaml, "", "empty", (1, 1), "half-written"),
         (Yaml, "# only\n\n  # comments\n", "empty", (1, 1), "half-written"),
         (Yaml, "---\n", "empty", (1, 1), "half-written"),

@@ -135,7 +135,7 @@ impl Reader<'_> {
             Items::List(items) => Node { value: Value::List(items.into()), place: open.place },
             Items::Map { entries, merged, .. } => {
                 let own = self.builder.map(entries, open.place)?;
-                merged.iter().fold(own, |own, other| below(own, other))
+                merged.iter().fold(own, below)
             }
         };
         if open.anchor > 0 {
@@ -173,7 +173,7 @@ impl Reader<'_> {
             Some(tag) => tagged(text, tag, place)?,
         };
         if self.wants_key() {
-            return self.key(text, value, plain, place);
+            return self.key(text, &value, plain, place);
         }
         self.builder.count(1, place)?;
         let node = Node { value, place };
@@ -190,7 +190,7 @@ impl Reader<'_> {
     fn key(
         &mut self,
         text: &str,
-        value: Value,
+        value: &Value,
         plain: bool,
         place: Place,
     ) -> Result<Option<Node>, SyntaxError> {

@@ -6,6 +6,9 @@ const WIDTH: usize = 160;
 /// Keys whose values are not shown, whether or not they are spelt and typed as they should be.
 const HIDDEN: &[&str] = &["literal", "password", "passwd", "secret", "token", "api_key", "apikey", "private"];
 
+/// How many lines above are looked at for the beginning of a hidden value.
+const ABOVE: usize = 200;
+
 /// The line with that number. A value that may be a secret is shown as `***`: all values if `sensitive`,
 /// and those of keys that sound like secrets.
 pub(super) fn line(text: &str, number: u32, sensitive: bool) -> Option<String> {
@@ -43,36 +46,56 @@ fn hide_from(line: &str, from: usize) -> String {
     format!("{kept}{space}***")
 }
 
-/// True if the line continues a value whose key above sounds like a secret: block text, or the lines of
-/// a text in quotes.
+/// What a line above has opened.
+enum Open {
+    Nothing,
+    /// A key without a value: that is on the next line.
+    Key,
+    /// A block or a text in quotes: all lines that are indented deeper.
+    Block(usize),
+    /// TOML's text over several lines.
+    Triple(&'static str),
+}
+
+/// True if the line continues a value whose key above sounds like a secret.
 fn in_hidden_block(text: &str, index: usize) -> bool {
-    let indent = |l: &str| l.len() - l.trim_start().len();
-    let lines: Vec<&str> = text.lines().take(index + 1).collect();
-    let Some((own, above)) = lines.split_last() else { return false };
-    let mut least = indent(own);
-    for line in above.iter().rev().filter(|l| !l.trim().is_empty()) {
-        let lower = line.to_ascii_lowercase();
-        let opens = HIDDEN.iter().any(|key| {
-            value_of(&lower, key).and_then(|at| lower.get(at..)).is_some_and(|v| {
-                let v = v.trim();
-                v.is_empty() || v.starts_with(['|', '>']) || opens_text(v)
-            })
-        });
-        let quoted = opens && lower.contains("\"\"\"") || lower.contains("'''");
-        if opens && (indent(line) < least || quoted) {
-            return true;
+    let from = index.saturating_sub(ABOVE);
+    let mut open = Open::Nothing;
+    for (at, line) in text.lines().enumerate().skip(from).take(index - from + 1) {
+        let indent = line.len() - line.trim_start().len();
+        let blank = line.trim().is_empty();
+        let inside = match open {
+            Open::Nothing => false,
+            Open::Key => true,
+            Open::Block(outer) => blank || indent > outer,
+            Open::Triple(_) => true,
+        };
+        if at == index {
+            return inside;
         }
-        least = least.min(indent(line));
-        if least == 0 && !quoted && !opens {
-            return false;
-        }
+        open = match open {
+            Open::Triple(quote) if line.contains(quote) => Open::Nothing,
+            Open::Triple(_) => open,
+            Open::Block(_) if inside => open,
+            Open::Key if blank => open,
+            Open::Key => Open::Block(indent.saturating_sub(1)),
+            _ => opens(line, indent),
+        };
     }
     false
 }
 
-/// True for a value whose quote is not closed on its line.
-fn opens_text(value: &str) -> bool {
-    ['"', '\''].into_iter().any(|quote| value.starts_with(quote) && value.matches(quote).count() % 2 == 1)
+fn opens(line: &str, indent: usize) -> Open {
+    let lower = line.to_ascii_lowercase();
+    let mut values = HIDDEN.iter().filter_map(|key| lower.get(value_of(&lower, key)?..)).map(str::trim);
+    let Some(value) = values.next() else { return Open::Nothing };
+    let triple = ["\"\"\"", "'''"].into_iter().find(|quote| value.matches(quote).count() == 1);
+    match triple {
+        Some(quote) => Open::Triple(quote),
+        None if value.is_empty() => Open::Key,
+        // A value that begins here may go on below: block text, or a text whose quote is not closed.
+        None => Open::Block(indent),
+    }
 }
 
 /// The line cut to a readable width, and a caret below its column.
