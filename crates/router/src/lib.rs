@@ -1,1 +1,19 @@
-//! Empty.
+//! Rules into a table, a table into matches.
+//!
+//! Says which route takes a request, and what of its path the route matched. Between routes that match, the most
+//! specific wins, as `order.rs` says; a more specific host without a matching route falls through to less specific
+//! ones. Must not know: what a route does with a request, connections, time.
+
+mod compile;
+mod host;
+mod hosts;
+#[cfg(test)]
+mod naive;
+mod order;
+pub mod path;
+mod predicate;
+mod table;
+
+pub use compile::{Rule, RuleError};
+pub use path::{PathRule, normalized};
+pub use table::{Head, Hit, Table, Work};
