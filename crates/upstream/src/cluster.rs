@@ -1,0 +1,162 @@
+//! An upstream as a snapshot knows it: members, balancer, settings. Immutable and shared by all workers.
+//!
+//! Made new when its upstream changes, else the same `Arc` as before. What must survive a change (health, load,
+//! sessions) is asked for in [`Keep`] by identity. Must not know: which route sends here, who else has a snapshot.
+
+use std::{sync::Arc, time::Duration};
+
+use evergate_contract::{
+    config::{Endpoint, Name, Upstream},
+    status::{EndpointStatus, HealthStatus, UpstreamStatus},
+};
+use evergate_kit::Keep;
+use evergate_tls::{ClientError, Credential, Crypto, Pem};
+
+use crate::{
+    balance::{self, Balancer},
+    connect::{Connector, Handshake},
+    ejection::{self, Event},
+    endpoint::{EndpointState, Verdict},
+};
+
+/// What a cluster is built from besides its upstream.
+#[derive(Clone, Copy)]
+pub struct Build<'a> {
+    /// State that outlives snapshots.
+    pub keep: &'a Keep,
+    /// The process's cryptography.
+    pub crypto: &'a Crypto,
+    /// The content of `tls.ca` as the revision pinned it, if that is set.
+    pub ca: Option<Pem<'a>>,
+    /// The certificate that `tls.certificate` names, if that is set.
+    pub own: Option<&'a Credential>,
+}
+
+/// An upstream, ready for requests.
+#[derive(Debug)]
+pub struct Cluster {
+    name: Name,
+    spec: Arc<Upstream>,
+    members: Box<[Member]>,
+    balancer: Box<dyn Balancer>,
+}
+
+/// An endpoint as this cluster uses it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What is known of the endpoint; the same in every snapshot.
+    pub state: Arc<EndpointState>,
+    /// How to reach it; the same as long as address, protocol and TLS settings are.
+    pub connector: Arc<Connector>,
+    /// Share of the requests; 0 takes none.
+    pub weight: u16,
+}
+
+impl Cluster {
+    /// Builds the cluster of that upstream.
+    ///
+    /// # Errors
+    /// If the TLS settings are of no use.
+    pub fn build(name: &Name, spec: &Arc<Upstream>, cx: &Build<'_>) -> Result<Arc<Cluster>, ClientError> {
+        let tls_used = spec.tls.is_some() || spec.endpoints.iter().any(Endpoint::is_tls);
+        let handshake = if tls_used { Some(Handshake::kept(spec, cx)?) } else { None };
+        let members = spec
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                Ok(Member {
+                    state: EndpointState::kept(cx.keep, name, &endpoint.id()),
+                    connector: Connector::kept(cx.keep, name, spec, endpoint, handshake.as_ref())?,
+                    weight: endpoint.weight,
+                })
+            })
+            .collect::<Result<Box<[Member]>, ClientError>>()?;
+        let weights: Vec<u16> = members.iter().map(|m| m.weight).collect();
+        let balancer = balance::of(spec.balance, &weights);
+        Ok(Arc::new(Cluster { name: name.clone(), spec: spec.clone(), members, balancer }))
+    }
+
+    /// The upstream's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The upstream's settings.
+    #[must_use]
+    pub fn spec(&self) -> &Upstream {
+        &self.spec
+    }
+
+    /// True if it was built from this very upstream.
+    #[must_use]
+    pub fn is_made_of(&self, spec: &Arc<Upstream>) -> bool {
+        Arc::ptr_eq(&self.spec, spec)
+    }
+
+    /// Its endpoints, in the order of the document.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Its endpoints as the admin API shows them.
+    #[must_use]
+    pub fn status(&self) -> UpstreamStatus {
+        let endpoint = |m: &Member| EndpointStatus {
+            url: m.state.url().to_owned(),
+            weight: m.weight,
+            health: match (self.spec.health.is_some(), m.state.verdict()) {
+                (false, _) | (true, Verdict::Unknown) => HealthStatus::Unknown,
+                (true, Verdict::Healthy) => HealthStatus::Healthy,
+                (true, Verdict::Unhealthy) => HealthStatus::Unhealthy,
+            },
+            ejected: self.spec.ejection.is_some() && m.state.is_ejected(),
+            active: u64::from(m.state.in_flight()),
+            requests: m.state.requests(),
+            failures: m.state.failures(),
+        };
+        UpstreamStatus { name: self.name.clone(), endpoints: self.members.iter().map(endpoint).collect() }
+    }
+
+    pub(crate) fn balancer(&self) -> &dyn Balancer {
+        &*self.balancer
+    }
+
+    /// Takes note of how a request to a member went. True if the member is set aside by this.
+    pub(crate) fn note(&self, state: &EndpointState, event: Event) -> bool {
+        if event == Event::Failure {
+            state.count_failure();
+        } else if state.is_spotless() {
+            return false;
+        }
+        let Some(rules) = &self.spec.ejection else { return false };
+        let others = || {
+            self.members.iter().filter(|m| !std::ptr::eq(&*m.state, state) && m.state.is_ejected()).count()
+        };
+        let (before, now, total) =
+            (state.record(), Duration::from_millis(state.age_ms()), self.members.len());
+        let (after, ejected) = ejection::step(rules, before, event, now, others(), total);
+        if after != before {
+            state.set_record(after);
+        }
+        if ejected && !ejection::has_room(rules, others(), total) {
+            // Two workers took the last place at once; one too few set aside is the lesser evil.
+            state.set_record(before);
+            return false;
+        }
+        ejected
+    }
+}
+
+impl Member {
+    /// Whether it lives, as far as verdicts of checks and ejections are to count.
+    #[must_use]
+    pub fn is_up(&self, checked: bool, ejecting: bool) -> bool {
+        let dead = checked && self.state.verdict() == Verdict::Unhealthy;
+        !dead && !(ejecting && self.state.is_ejected())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,239 @@
+//! Connections to endpoints: name look-up, TCP, TLS, and which protocol is spoken then.
+//!
+//! The caller says how long it may take. Must not know: pools, requests, who asks (a worker or a health check).
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use evergate_contract::config::{Endpoint, Name, Protocol, Upstream, UpstreamProtocol};
+use evergate_kit::Keep;
+use evergate_tls::{ClientError, client::offers, client_config, server_name};
+use evergate_wire::Stream;
+use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use crate::cluster::Build;
+
+/// The next address of a name is tried beside the first after this (RFC 8305 §5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// How to reach one endpoint. Two that are equal are the same `Arc`: connections belong to it.
+#[derive(Debug)]
+pub struct Connector {
+    host: Box<str>,
+    port: u16,
+    authority: Box<str>,
+    protocol: UpstreamProtocol,
+    tls: Option<Tls>,
+}
+
+#[derive(Debug)]
+struct Tls {
+    handshake: Arc<Handshake>,
+    name: ServerName<'static>,
+}
+
+/// The handshake settings of an upstream. One for as long as they stay the same, sessions to resume included.
+#[derive(Debug)]
+pub struct Handshake {
+    all: Arc<ClientConfig>,
+    /// Offers HTTP/1.1 alone: an upgrade needs it (RFC 9110 §7.8).
+    http1: Arc<ClientConfig>,
+    digest: String,
+}
+
+/// A connection, and what is spoken on it.
+#[derive(Debug)]
+pub enum Connected {
+    /// HTTP/1.1.
+    Http1(Stream),
+    /// HTTP/2.
+    Http2(Stream),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("`{0}` cannot be resolved: {1}")]
+    Resolve(Box<str>, io::Error),
+    /// TCP failed, for each address.
+    #[error("{0}: {1}")]
+    Tcp(Box<str>, io::Error),
+    /// The handshake failed.
+    #[error("TLS with {0}: {1}")]
+    Tls(Box<str>, io::Error),
+    /// The endpoint does not speak what the document asks for.
+    #[error("{0} does not speak HTTP/2")]
+    Protocol(Box<str>),
+}
+
+impl Handshake {
+    /// The one with these settings, known or new.
+    pub(crate) fn kept(spec: &Upstream, cx: &Build<'_>) -> Result<Arc<Handshake>, ClientError> {
+        let tls = spec.tls.clone().unwrap_or_default();
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        };
+        field(cx.ca.map(|pem| pem.bytes).unwrap_or_default());
+        field(&[u8::from(tls.ca.is_some()), u8::from(tls.insecure_skip_verify), spec.protocol as u8]);
+        for cert in cx.own.iter().flat_map(|own| &own.key.cert) {
+            field(cert);
+        }
+        let digest = hasher.finalize().to_hex().to_string();
+        cx.keep.try_get("handshake", &digest.clone(), || {
+            let config = |protocols: &[Protocol]| client_config(cx.crypto, &tls, cx.ca, cx.own, protocols);
+            Ok(Handshake {
+                all: config(offers(spec.protocol))?,
+                http1: config(offers(UpstreamProtocol::Http1))?,
+                digest,
+            })
+        })
+    }
+}
+
+impl Connector {
+    /// The one for that endpoint with these settings, known or new.
+    pub(crate) fn kept(
+        keep: &Keep,
+        upstream: &Name,
+        spec: &Upstream,
+        endpoint: &Endpoint,
+        handshake: Option<&Arc<Handshake>>,
+    ) -> Result<Arc<Connector>, ClientError> {
+        let tls = match handshake {
+            Some(handshake) if endpoint.is_tls() => Some(Tls {
+                handshake: handshake.clone(),
+                name: server_name(&endpoint.url, &spec.tls.clone().unwrap_or_default())?,
+            }),
+            _ => None,
+        };
+        let secured = tls.as_ref().map_or(String::new(), |t| format!("{} {:?}", t.handshake.digest, t.name));
+        let key = format!("{upstream}\0{} {:?} {secured}", endpoint.id(), spec.protocol);
+        Ok(keep.get("connector", &key, || Connector {
+            host: endpoint.host().into(),
+            port: endpoint.port(),
+            authority: endpoint.url.authority().map_or("", |a| a.as_str()).into(),
+            protocol: spec.protocol,
+            tls,
+        }))
+    }
+
+    /// Host and port as the URL has them; the `Host` of requests that name none.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// `https` or `http`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// What is spoken, where that is known before there is a connection; `None` where ALPN decides.
+    pub(crate) fn known_protocol(&self) -> Option<Protocol> {
+        match (self.protocol, &self.tls) {
+            (UpstreamProtocol::Http1, _) | (UpstreamProtocol::Auto, None) => Some(Protocol::Http1),
+            (UpstreamProtocol::Http2, _) => Some(Protocol::Http2),
+            (UpstreamProtocol::Auto, Some(_)) => None,
+        }
+    }
+
+    /// Connects. With `http1_only`, HTTP/2 is not offered where there is a choice.
+    ///
+    /// # Errors
+    /// If there is no connection to be had.
+    pub async fn connect(&self, http1_only: bool) -> Result<Connected, ConnectError> {
+        let tcp = self.tcp().await?;
+        let Some(tls) = &self.tls else {
+            let stream = Stream::Tcp(tcp);
+            return Ok(match self.protocol {
+                UpstreamProtocol::Http2 => Connected::Http2(stream),
+                UpstreamProtocol::Auto | UpstreamProtocol::Http1 => Connected::Http1(stream),
+            });
+        };
+        let config = if http1_only { &tls.handshake.http1 } else { &tls.handshake.all };
+        let stream = TlsConnector::from(config.clone()).connect(tls.name.clone(), tcp).await;
+        let stream = stream.map_err(|e| ConnectError::Tls(self.authority.clone(), e))?;
+        let stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
+        if stream.alpn() == Some(b"h2") {
+            Ok(Connected::Http2(stream))
+        } else if self.protocol == UpstreamProtocol::Http2 && !http1_only {
+            Err(ConnectError::Protocol(self.authority.clone()))
+        } else {
+            Ok(Connected::Http1(stream))
+        }
+    }
+
+    /// A TCP connection alone.
+    ///
+    /// # Errors
+    /// If there is none to be had.
+    pub async fn tcp(&self) -> Result<TcpStream, ConnectError> {
+        let stream = match self.host.parse::<IpAddr>() {
+            Ok(ip) => TcpStream::connect(SocketAddr::new(ip, self.port)).await,
+            Err(_) => {
+                let found = tokio::net::lookup_host((&*self.host, self.port)).await;
+                let found = found.map_err(|e| ConnectError::Resolve(self.host.clone(), e))?;
+                first_to_answer(interleaved(found.collect())).await
+            }
+        };
+        let stream = stream.map_err(|e| ConnectError::Tcp(self.authority.clone(), e))?;
+        // Fails only on a socket that is dead, which the first write says as well.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+/// Addresses of both families by turns, in the resolver's order (RFC 8305 §4).
+fn interleaved(found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = found.first().is_some_and(SocketAddr::is_ipv6);
+    let (same, other): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    let mut all = Vec::new();
+    loop {
+        let pair = [same.next(), other.next()];
+        if pair == [None, None] {
+            return all;
+        }
+        all.extend(pair.into_iter().flatten());
+    }
+}
+
+/// The first connection to come about; the next address is tried when one fails or takes long.
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        match waiting.next() {
+            Some(address) => running.push(TcpStream::connect(address)),
+            None if running.is_empty() => return Err(last),
+            None => {}
+        }
+        let patience = async {
+            if waiting.len() == 0 {
+                std::future::pending::<()>().await;
+            } else {
+                tokio::time::sleep(ATTEMPT_DELAY).await;
+            }
+        };
+        match futures_util::future::select(running.next(), pin!(patience)).await {
+            Either::Left((Some(Ok(stream)), _)) => return Ok(stream),
+            Either::Left((Some(Err(e)), _)) => last = e,
+            Either::Left((None, _)) | Either::Right(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! What is known of an endpoint. One for each upstream and URL, shared by all workers, kept over snapshots.
+//!
+//! Only numbers that may be read a moment late: no lock, no wait. Who decides by them is elsewhere.
+
+use std::{
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use evergate_contract::config::Name;
+use evergate_kit::Keep;
+
+use crate::{ejection, health};
+
+/// What health checks say of an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Not asked, or no verdict so far; takes requests.
+    #[default]
+    Unknown,
+    /// Lives.
+    Healthy,
+    /// Takes no requests.
+    Unhealthy,
+}
+
+/// An endpoint's facts. Aligned, so that two endpoints never share a cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct EndpointState {
+    in_flight: AtomicU32,
+    failed_in_row: AtomicU32,
+    ejected_until_ms: AtomicU64,
+    requests: AtomicU64,
+    failures: AtomicU64,
+    ejected_in_row: AtomicU32,
+    checks_in_row: AtomicU32,
+    verdict: AtomicU8,
+    born: Instant,
+    upstream: Name,
+    url: Box<str>,
+}
+
+impl EndpointState {
+    /// The state of that endpoint of that upstream: the one that is known, or a new one.
+    #[must_use]
+    pub fn kept(keep: &Keep, upstream: &Name, url: &str) -> std::sync::Arc<EndpointState> {
+        keep.get("endpoint", &format!("{upstream}\0{url}"), || EndpointState::new(upstream.clone(), url))
+    }
+
+    fn new(upstream: Name, url: &str) -> EndpointState {
+        EndpointState {
+            in_flight: AtomicU32::new(0),
+            failed_in_row: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            ejected_in_row: AtomicU32::new(0),
+            checks_in_row: AtomicU32::new(0),
+            verdict: AtomicU8::new(Verdict::Unknown as u8),
+            born: Instant::now(),
+            upstream,
+            url: url.into(),
+        }
+    }
+
+    /// The upstream it belongs to.
+    #[must_use]
+    pub fn upstream(&self) -> &Name {
+        &self.upstream
+    }
+
+    /// Its URL in canonical form: scheme, host, port.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What health checks say.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self.verdict.load(Relaxed) {
+            v if v == Verdict::Healthy as u8 => Verdict::Healthy,
+            v if v == Verdict::Unhealthy as u8 => Verdict::Unhealthy,
+            _ => Verdict::Unknown,
+        }
+    }
+
+    /// Requests in flight, of all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests sent since it is known.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Of these, without a good answer: no connection, no answer, 502, 503 or 504.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// True while it is set aside since it failed real requests.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        let until = self.ejected_until_ms.load(Relaxed);
+        until != 0 && self.age_ms() < until
+    }
+
+    /// Milliseconds since it is known: the time in which ejections are counted.
+    pub(crate) fn age_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn count_failure(&self) {
+        self.failures.fetch_add(1, Relaxed);
+    }
+
+    /// True if there is nothing that a success would wipe out.
+    pub(crate) fn is_spotless(&self) -> bool {
+        self.failed_in_row.load(Relaxed) == 0 && self.ejected_in_row.load(Relaxed) == 0
+    }
+
+    pub(crate) fn record(&self) -> ejection::Record {
+        ejection::Record {
+            failed_in_row: self.failed_in_row.load(Relaxed),
+            ejected_in_row: self.ejected_in_row.load(Relaxed),
+            until: match self.ejected_until_ms.load(Relaxed) {
+                0 => None,
+                ms => Some(Duration::from_millis(ms)),
+            },
+        }
+    }
+
+    /// Workers that write at the same time may lose a failure; an ejection then comes one failure later.
+    pub(crate) fn set_record(&self, record: ejection::Record) {
+        let until = record.until.map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX).max(1));
+        self.failed_in_row.store(record.failed_in_row, Relaxed);
+        self.ejected_in_row.store(record.ejected_in_row, Relaxed);
+        self.ejected_until_ms.store(until, Relaxed);
+    }
+
+    pub(crate) fn streak(&self) -> health::Streak {
+        health::Streak { verdict: self.verdict(), in_row: self.checks_in_row.load(Relaxed) }
+    }
+
+    pub(crate) fn set_streak(&self, streak: health::Streak) {
+        self.checks_in_row.store(streak.in_row, Relaxed);
+        self.verdict.store(streak.verdict as u8, Relaxed);
+    }
+}

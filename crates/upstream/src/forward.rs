@@ -1,0 +1,332 @@
+//! The call: one request to an upstream, and its response.
+//!
+//! It runs inside the caller's task: on HTTP/1 nothing is spawned, boxed or sent over a channel until a response
+//! turns out to be long. What may be tried again is decided here, by what failed and what had been sent.
+//!
+//! `Expect: 100-continue` is not passed on: the client's side answers it when the body is first asked for, which
+//! is when it can be sent on. A 100 from the endpoint is therefore dropped; other 1xx are relayed.
+
+mod h1;
+mod h2;
+mod headers;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use evergate_contract::{
+    Fault, FaultKind,
+    config::{Protocol, UpstreamTimeouts},
+};
+use evergate_kit::deadline::{Clock, Deadline, Expired};
+use evergate_wire::{BodyError, Payload, Stream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
+
+use crate::{
+    cluster::Cluster,
+    connect::Connected,
+    ejection::Event,
+    local::{Lease, Local, Picked},
+    pool::{Conn, Dialing, Found, Pool},
+};
+
+/// More responses of 1xx than this to one request are no good sense.
+const INFORMATIONAL_MAX: u32 = 32;
+
+/// A request on its way out.
+pub struct Outgoing<'a> {
+    /// Method, target as it is to be sent, and headers without hop-by-hop and framing headers. `Host` is that of
+    /// the headers, else the target's authority, else the endpoint's. `te` may stay: its `trailers` is passed on.
+    pub parts: request::Parts,
+    /// Its length, if the payload knows it, becomes `Content-Length`.
+    pub body: Payload,
+    /// `Upgrade`, if the client asked to switch (RFC 9110 §7.8).
+    pub upgrade: Option<HeaderValue>,
+    /// Until the headers of the response, all tries together.
+    pub timeout: Option<Duration>,
+    /// Called for each response of 1xx that the client should see, with its end-to-end headers.
+    pub informational: &'a mut dyn FnMut(StatusCode, HeaderMap),
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Status and end-to-end headers. `content-length` is there only where it does not tell the body's own length:
+    /// after HEAD and in 304. `upgrade` is there in 101.
+    pub parts: response::Parts,
+    /// The body. While it lasts, the request counts as in flight and the rest of its own body is sent.
+    pub body: Payload,
+    /// After 101: the connection.
+    pub tunnel: Option<Tunnel>,
+    /// Who answered.
+    pub endpoint: Picked,
+}
+
+/// A connection that has switched to another protocol.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The connection.
+    pub io: Stream,
+    /// What came behind the response's head.
+    pub early: BytesMut,
+    /// To be held while the tunnel lives.
+    pub lease: Lease,
+}
+
+/// Sends a request to an endpoint of the cluster and gives the response as soon as its headers are there.
+///
+/// Tried again are: another endpoint, if there was no connection to be had (`retries.connect` times); and once the
+/// same endpoint, if a connection that had been idle closed without a word, provided the request is idempotent or
+/// nothing of it was sent, and its body was not used up (RFC 9110 §9.2.2). Dropping the future closes the connection.
+///
+/// # Errors
+/// `NoEndpoint` if none lives (there is no panic mode: dead endpoints are not asked), `UpstreamConnect`,
+/// `UpstreamReset`, `UpstreamProtocol`, `UpstreamTimeout`; or what went wrong with the request's own body.
+pub async fn send<'a>(
+    local: &Local,
+    cluster: &'a Arc<Cluster>,
+    outgoing: Outgoing<'a>,
+) -> Result<Incoming, Fault> {
+    if outgoing.parts.method == Method::CONNECT {
+        return Err(Fault::bad_request("CONNECT is not forwarded"));
+    }
+    let site = local.site(cluster);
+    let retries = usize::from(cluster.spec().retries.connect);
+    let mut call = Call::new(&local.clock, cluster, outgoing);
+    let mut tried = Vec::new();
+    let mut last = None;
+    while let Some(picked) = local.pick(&site, cluster, &tried) {
+        let Some(pool) = local.pool(&picked, cluster) else { break };
+        match call.at(&picked, &pool).await {
+            Ok(incoming) => return Ok(incoming),
+            Err(failed) if failed.again == Again::Elsewhere && tried.len() < retries => {
+                tried.push(picked.place());
+                last = Some(failed.fault);
+            }
+            Err(failed) => return Err(failed.fault),
+        }
+    }
+    Err(last.unwrap_or_else(|| FaultKind::NoEndpoint.into()))
+}
+
+/// A request while it is tried.
+struct Call<'a> {
+    cluster: &'a Cluster,
+    parts: request::Parts,
+    body: Payload,
+    upgrade: Option<HeaderValue>,
+    connection: Option<HeaderValue>,
+    /// The request names no host, so the endpoint's is put in.
+    hostless: bool,
+    informational: &'a mut dyn FnMut(StatusCode, HeaderMap),
+    informed: u32,
+    lease: Option<Lease>,
+    timer: Timer,
+}
+
+/// A try that failed.
+#[derive(Debug)]
+struct Failed {
+    fault: Fault,
+    again: Again,
+    /// It counts against the endpoint.
+    blamed: bool,
+}
+
+/// What may be tried after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    Nothing,
+    /// Nothing was sent: another endpoint.
+    Elsewhere,
+    /// An old connection failed without effect: the same endpoint, by a new one.
+    Fresh,
+}
+
+impl<'a> Call<'a> {
+    fn new(clock: &Rc<Clock>, cluster: &'a Cluster, outgoing: Outgoing<'a>) -> Call<'a> {
+        let Outgoing { mut parts, body, upgrade, timeout, informational } = outgoing;
+        let te = headers::prepare(&mut parts);
+        let connection = match &upgrade {
+            Some(_) => Some(HeaderValue::from_static("upgrade")),
+            None => te.then(|| HeaderValue::from_static("te")),
+        };
+        let hostless = !parts.headers.contains_key(http::header::HOST);
+        let timer = Timer::new(clock, timeout);
+        let (informed, lease) = (0, None);
+        Call { cluster, parts, body, upgrade, connection, hostless, informational, informed, lease, timer }
+    }
+
+    fn timeouts(&self) -> &'a UpstreamTimeouts {
+        &self.cluster.spec().timeouts
+    }
+
+    /// Tries one endpoint, and takes note of how it went.
+    async fn at(&mut self, picked: &Picked, pool: &Rc<Pool>) -> Result<Incoming, Failed> {
+        self.lease = Some(picked.lease());
+        let mut outcome = self.once(picked, pool, false).await;
+        if matches!(&outcome, Err(failed) if failed.again == Again::Fresh) {
+            outcome = Box::pin(self.once(picked, pool, true)).await;
+        }
+        let event = match &outcome {
+            Ok(incoming) => Some(verdict(incoming.parts.status)),
+            Err(failed) => failed.blamed.then_some(Event::Failure),
+        };
+        if event.is_some_and(|event| self.cluster.note(picked, event)) {
+            tracing::warn!(upstream = %picked.upstream(), endpoint = picked.url(), "endpoint set aside: it keeps failing requests");
+        }
+        outcome
+    }
+
+    async fn once(&mut self, picked: &Picked, pool: &Rc<Pool>, fresh: bool) -> Result<Incoming, Failed> {
+        // HTTP/2 cannot switch protocols; where nothing else is spoken the wish is dropped (RFC 9113 §8.6).
+        let http1_only = self.upgrade.is_some() && pool.connector().known_protocol() != Some(Protocol::Http2);
+        let found = match pool.find(http1_only, fresh) {
+            Some(found) => found,
+            None => Box::pin(self.wait(pool, http1_only)).await?,
+        };
+        match found {
+            Found::Idle(conn) => h1::exchange(self, picked, pool, conn, true).await,
+            Found::Room(slot) => Box::pin(h2::exchange(self, picked, slot, pool.connector())).await,
+            Found::Nothing(dialing) => match Box::pin(self.dial(pool, http1_only, dialing)).await? {
+                Dialed::Http1(conn) => h1::exchange(self, picked, pool, conn, false).await,
+                Dialed::Http2(slot) => Box::pin(h2::exchange(self, picked, slot, pool.connector())).await,
+            },
+        }
+    }
+
+    /// Waits for another request that is connecting.
+    async fn wait(&mut self, pool: &Rc<Pool>, http1_only: bool) -> Result<Found, Failed> {
+        self.timer.arm(*self.timeouts().connect);
+        loop {
+            self.timer.guard(pool.dialed()).await.map_err(|_| self.no_connection("no connection in time"))?;
+            if let Some(found) = pool.find(http1_only, false) {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn dial(
+        &mut self,
+        pool: &Rc<Pool>,
+        http1_only: bool,
+        dialing: Option<Dialing>,
+    ) -> Result<Dialed, Failed> {
+        self.timer.arm(*self.timeouts().connect);
+        let work = async {
+            let connected = pool.connector().connect(http1_only).await.map_err(|e| Failed {
+                fault: Fault::new(FaultKind::UpstreamConnect).because(e),
+                again: Again::Elsewhere,
+                blamed: true,
+            })?;
+            match connected {
+                Connected::Http1(stream) => {
+                    if !http1_only {
+                        pool.learn(Protocol::Http1);
+                    }
+                    Ok(Dialed::Http1(Conn::new(stream)))
+                }
+                Connected::Http2(stream) => {
+                    let slot = h2::open(pool, stream).await?;
+                    pool.learn(Protocol::Http2);
+                    Ok(Dialed::Http2(slot))
+                }
+            }
+        };
+        let outcome = self.timer.guard(work).await;
+        drop(dialing);
+        outcome.map_err(|Expired| self.no_connection("no connection in time"))?
+    }
+
+    fn no_connection(&self, why: &'static str) -> Failed {
+        // The route's time is over for every endpoint; the time to connect is each endpoint's own.
+        let again = if self.timer.is_over() { Again::Nothing } else { Again::Elsewhere };
+        Failed { fault: Fault::new(FaultKind::UpstreamTimeout).because(why), again, blamed: true }
+    }
+
+    /// The body for one try. One in memory is kept for the next.
+    fn take_body(&mut self) -> Payload {
+        match &self.body {
+            Payload::Full(all) => Payload::Full(all.clone()),
+            _ => std::mem::take(&mut self.body),
+        }
+    }
+
+    /// Passes a response of 1xx on. False if there have been too many.
+    fn inform(&mut self, status: StatusCode, mut map: HeaderMap) -> bool {
+        self.informed += 1;
+        if status != StatusCode::CONTINUE {
+            headers::strip(&mut map, headers::Kept::Nothing);
+            (self.informational)(status, map);
+        }
+        self.informed <= INFORMATIONAL_MAX
+    }
+}
+
+enum Dialed {
+    Http1(Box<Conn>),
+    Http2(crate::pool::Slot),
+}
+
+/// What a status says of the endpoint that sent it.
+fn verdict(status: StatusCode) -> Event {
+    match status {
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Event::Failure
+        }
+        _ => Event::Success,
+    }
+}
+
+/// The request's own body failed.
+fn client_failed(e: BodyError) -> Failed {
+    let kind = match e {
+        BodyError::Malformed(why) => FaultKind::BadRequest(why),
+        BodyError::TooLarge => FaultKind::BodyTooLarge,
+        BodyError::Timeout => FaultKind::ClientTimeout,
+        BodyError::Closed | BodyError::Reset | BodyError::Io(_) => FaultKind::ClientGone,
+    };
+    Failed { fault: Fault::new(kind).because(e), again: Again::Nothing, blamed: false }
+}
+
+/// The one deadline of a call: each phase has its own length, and the route's end cuts all.
+struct Timer {
+    deadline: Deadline,
+    clock: Rc<Clock>,
+    ends_ms: Option<u64>,
+}
+
+impl Timer {
+    fn new(clock: &Rc<Clock>, whole: Option<Duration>) -> Timer {
+        let end =
+            |d: Duration| clock.now_ms().saturating_add(u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        Timer { deadline: clock.deadline(), clock: clock.clone(), ends_ms: whole.map(end) }
+    }
+
+    fn arm(&self, phase: Duration) {
+        self.deadline.arm(self.left().map_or(phase, |left| left.min(phase)));
+    }
+
+    /// For a phase that may take as long as the route's end lets it.
+    fn arm_end(&self) {
+        match self.left() {
+            Some(left) => self.deadline.arm(left),
+            None => self.deadline.disarm(),
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.ends_ms.map(|end| Duration::from_millis(end.saturating_sub(self.clock.now_ms())))
+    }
+
+    /// True once the route's time has run out.
+    fn is_over(&self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
+        self.deadline.guard(work).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
