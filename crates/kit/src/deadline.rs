@@ -115,6 +115,12 @@ impl Deadline {
         self.set(NEVER);
     }
 
+    /// True from [`Deadline::arm`] to [`Deadline::disarm`].
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.at() != NEVER
+    }
+
     /// True once the time has come, until armed again.
     #[must_use]
     pub fn is_expired(&self) -> bool {

@@ -1,1 +1,23 @@
-//! Empty.
+//! The data plane: a checked configuration becomes a snapshot, workers serve requests by it.
+//!
+//! A change's way ends here ([`Plane::prepare`], [`Plane::publish`]); a request's way is listener, connection
+//! (`serve`), exchange, route, upstream. They meet in `snapshot::Published` and nowhere else. Must not know:
+//! files, formats, history, who asked for a change.
+
+mod build;
+mod conn;
+mod exchange;
+mod gateway;
+mod headers;
+mod listen;
+mod meter;
+mod plane;
+mod reply;
+mod route;
+mod serve;
+mod snapshot;
+mod worker;
+
+pub use evergate_upstream::{HealthChange, health::Notice as HealthNotice};
+pub use gateway::Gateway;
+pub use plane::{Plane, Prepared};

@@ -79,6 +79,7 @@ pub struct Sending {
     stream: SendStream<Bytes>,
     payload: Payload,
     waiting: Bytes,
+    sent: u64,
 }
 
 /// How sending ended early.
@@ -94,7 +95,7 @@ impl Sending {
     /// Sends `payload` on a stream whose head went out without the end-of-stream flag.
     #[must_use]
     pub fn new(stream: SendStream<Bytes>, payload: Payload) -> Sending {
-        Sending { stream, payload, waiting: Bytes::new() }
+        Sending { stream, payload, waiting: Bytes::new(), sent: 0 }
     }
 
     /// Ready when all is handed to the connection, trailers and end included.
@@ -122,6 +123,18 @@ impl Sending {
         }
     }
 
+    /// True while data is there and the peer's window is not.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Bytes of data handed to the connection.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// Ends the stream at once, with a reason for the peer.
     pub fn reset(&mut self, reason: Reason) {
         self.stream.send_reset(reason);
@@ -137,6 +150,7 @@ impl Sending {
         }
         let n = self.stream.capacity().min(self.waiting.len());
         let piece = self.waiting.split_to(n);
+        self.sent += n as u64;
         Poll::Ready(self.stream.send_data(piece, false).map_err(SendError::Peer))
     }
 

@@ -1,0 +1,365 @@
+//! From a checked configuration to a snapshot: everything that can fail, and nothing that anybody notices.
+//!
+//! Parts are taken over from the snapshot before where their configuration is the same allocation; a part that is
+//! made anew behaves the same, so the result never depends on what was there before.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::SystemTime,
+};
+
+use evergate_conf::{Node, Report, path::Path};
+use evergate_contract::{
+    Checked,
+    config::{self, Listener, Name, Protocol, Workers},
+};
+use evergate_kit::Keep;
+use evergate_reload::{Build, Inputs};
+use evergate_router::{Rule, Table};
+use evergate_tls::{Credential, Crypto, Pem, Sessions};
+use evergate_upstream::{Build as ClusterBuild, Cluster};
+
+use crate::{
+    listen::{Bound, Incarnation},
+    meter::RouteLabel,
+    route::Route,
+    snapshot::{Entrance, Snapshot},
+};
+
+/// What building needs and what outlives every snapshot.
+#[derive(Default)]
+pub(crate) struct Workshop {
+    /// State by identity.
+    pub keep: Keep,
+    /// Cryptography.
+    pub crypto: Crypto,
+    next_label: AtomicU32,
+}
+
+/// The routes of a snapshot in the order of their names, kept beside it so that the next one can take them over.
+pub(crate) type Routes = Vec<(Name, Arc<Route>)>;
+
+/// The numbers of upstreams by name.
+pub(crate) type Numbers = Arc<HashMap<Name, usize>>;
+
+/// What is taken over from the snapshot before.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// Its routes.
+    pub routes: &'a Routes,
+}
+
+struct Builder<'a> {
+    shop: &'a Workshop,
+    document: &'a Node,
+    inputs: &'a Inputs,
+    config: &'a Checked,
+    before: Option<Before<'a>>,
+    report: Report,
+}
+
+/// Builds the snapshot of a revision. Sockets that it opened are closed again if it is dropped unpublished.
+pub(crate) fn snapshot(
+    shop: &Workshop,
+    build: Build<'_, Checked>,
+    before: Option<Before<'_>>,
+) -> Result<(Snapshot, Routes), Report> {
+    let mut b = Builder {
+        shop,
+        document: build.document,
+        inputs: build.inputs,
+        config: build.config,
+        before,
+        report: Report::new(),
+    };
+    let credentials = b.credentials();
+    let (clusters, numbers) = b.clusters(&credentials);
+    let listeners = b.listeners(&credentials);
+    let routes = b.routes(&numbers);
+    let Some((table, routes)) = routes.filter(|_| !b.report.has_errors()) else { return Err(b.report) };
+    let workers = worker_count(build.config.workers);
+    let snapshot = Snapshot {
+        revision: build.id,
+        table,
+        listeners,
+        clusters,
+        numbers,
+        workers,
+        generation: build.generation,
+    };
+    Ok((snapshot, routes))
+}
+
+/// Threads that the document asks for.
+#[must_use]
+pub(crate) fn worker_count(workers: Workers) -> usize {
+    match workers {
+        Workers::Auto => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        Workers::Count(n) => usize::from(n),
+    }
+}
+
+impl Builder<'_> {
+    fn problem(&mut self, code: &'static str, path: &Path, message: impl Into<String>) {
+        let place = self.document.at(path.keys()).map(|node| node.place).unwrap_or_default();
+        self.report.problem(code, path, place, message);
+    }
+
+    fn credentials(&mut self) -> HashMap<Name, Arc<Credential>> {
+        let mut all = HashMap::new();
+        for (name, certificate) in &self.config.certificates {
+            if let Some(credential) = self.credential(name, certificate) {
+                all.insert(name.clone(), credential);
+            }
+        }
+        all
+    }
+
+    fn credential(&mut self, name: &Name, certificate: &config::Certificate) -> Option<Arc<Credential>> {
+        let object = object("certificates", name);
+        let cert = self.input(&object.join("cert"), &certificate.cert.0)?;
+        let key = self.input(&object.join("key"), &certificate.key.0)?;
+        let cert = Pem { path: &certificate.cert.0, bytes: &cert };
+        let key = Pem { path: &certificate.key.0, bytes: &key };
+        match Credential::load(&self.shop.keep, &self.shop.crypto, cert, key) {
+            Ok(credential) => {
+                if let Some(lapse) = credential.lapse(SystemTime::now()) {
+                    tracing::warn!(certificate = %name, "certificate {lapse}; clients will refuse it");
+                }
+                Some(credential)
+            }
+            Err(errors) => {
+                for error in errors {
+                    let field = if error.path == certificate.key.0 { "key" } else { "cert" };
+                    self.problem("certificate", &object.join(field), error.to_string());
+                }
+                None
+            }
+        }
+    }
+
+    /// A pinned file's content.
+    fn input(&mut self, path: &Path, file: &std::path::Path) -> Option<Arc<[u8]>> {
+        match self.inputs.read(file) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.problem("file", path, format!("cannot read {}: {error}", file.display()));
+                None
+            }
+        }
+    }
+
+    fn clusters(
+        &mut self,
+        credentials: &HashMap<Name, Arc<Credential>>,
+    ) -> (Vec<Option<Arc<Cluster>>>, Numbers) {
+        let numbers = self.numbers();
+        let mut clusters = vec![None; numbers.values().max().map_or(0, |most| most + 1)];
+        let config = self.config;
+        for (name, spec) in &config.upstreams {
+            let number = numbers.get(name).copied();
+            let cluster = self.cluster(name, spec, number, credentials);
+            if let Some(place) = number.and_then(|n| clusters.get_mut(n)) {
+                *place = cluster;
+            }
+        }
+        (clusters, numbers)
+    }
+
+    /// An upstream has one number for as long as it is in the document; routes that did not change rely on it.
+    fn numbers(&self) -> Numbers {
+        let upstreams = &self.config.upstreams;
+        let before = self.before.map(|b| &b.snapshot.numbers);
+        if let Some(numbers) = before
+            && numbers.len() == upstreams.len()
+            && upstreams.keys().all(|name| numbers.contains_key(name))
+        {
+            return numbers.clone();
+        }
+        let old = |name: &Name| before.and_then(|numbers| numbers.get(name).copied());
+        let mut taken: Vec<usize> = upstreams.keys().filter_map(old).collect();
+        taken.sort_unstable();
+        let mut free = (0..).filter(move |n| taken.binary_search(n).is_err());
+        let number = |name: &Name| Some((name.clone(), old(name).or_else(|| free.next())?));
+        Arc::new(upstreams.keys().filter_map(number).collect())
+    }
+
+    fn cluster(
+        &mut self,
+        name: &Name,
+        spec: &Arc<config::Upstream>,
+        number: Option<usize>,
+        credentials: &HashMap<Name, Arc<Credential>>,
+    ) -> Option<Arc<Cluster>> {
+        let uses_files = spec.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.certificate.is_some());
+        let before = self.before.and_then(|b| b.snapshot.clusters.get(number?)?.as_ref());
+        if let Some(cluster) = before
+            && !uses_files
+            && cluster.is_made_of(spec)
+        {
+            return Some(cluster.clone());
+        }
+        let tls = spec.tls.as_ref();
+        let ca_path = tls.and_then(|tls| tls.ca.as_ref());
+        let ca = match ca_path {
+            Some(path) => Some(self.input(&object("upstreams", name).join("tls").join("ca"), &path.0)?),
+            None => None,
+        };
+        let own = tls.and_then(|tls| tls.certificate.as_ref()).and_then(|name| credentials.get(name));
+        let cx = ClusterBuild {
+            keep: &self.shop.keep,
+            crypto: &self.shop.crypto,
+            ca: ca_path.zip(ca.as_deref()).map(|(path, bytes)| Pem { path: &path.0, bytes }),
+            own: own.map(|c| &**c),
+        };
+        match Cluster::build(name, spec, &cx) {
+            Ok(cluster) => Some(cluster),
+            Err(error) => {
+                self.problem("upstream_tls", &object("upstreams", name).join("tls"), error.to_string());
+                None
+            }
+        }
+    }
+
+    fn listeners(&mut self, credentials: &HashMap<Name, Arc<Credential>>) -> HashMap<Name, Arc<Entrance>> {
+        let mut open: Vec<Arc<Bound>> = Vec::new();
+        if let Some(before) = self.before {
+            open.extend(before.snapshot.listeners.values().map(|e| e.incarnation.bound.clone()));
+        }
+        let mut all = HashMap::new();
+        let config = self.config;
+        for (name, listener) in &config.listeners {
+            if let Some(entrance) = self.entrance(name, listener, credentials, &mut open) {
+                all.insert(name.clone(), Arc::new(entrance));
+            }
+        }
+        all
+    }
+
+    fn entrance(
+        &mut self,
+        name: &Name,
+        listener: &Arc<Listener>,
+        credentials: &HashMap<Name, Arc<Credential>>,
+        open: &mut Vec<Arc<Bound>>,
+    ) -> Option<Entrance> {
+        let tls = match &listener.tls {
+            Some(tls) => Some(self.handshake(name, listener, tls, credentials)?),
+            None => None,
+        };
+        let before = self.before.and_then(|b| b.snapshot.listeners.get(name)).map(|e| &e.incarnation);
+        let same = before.filter(|i| i.bound.asked == listener.address.0 && i.tls == tls.is_some());
+        let incarnation = match same {
+            Some(incarnation) => incarnation.clone(),
+            None => {
+                let bound = self.bound(name, listener, open)?;
+                Arc::new(Incarnation::new(name.clone(), bound, tls.is_some()))
+            }
+        };
+        Some(Entrance {
+            incarnation,
+            config: listener.clone(),
+            tls,
+            http1: listener.protocols.contains(&Protocol::Http1),
+            http2: listener.protocols.contains(&Protocol::Http2),
+        })
+    }
+
+    /// The socket of a listener that is new at its address; one that is open there already is taken over.
+    fn bound(&mut self, name: &Name, listener: &Listener, open: &mut Vec<Arc<Bound>>) -> Option<Arc<Bound>> {
+        let asked = listener.address.0;
+        if let Some(bound) = open.iter().find(|b| b.asked == asked && asked.port() != 0) {
+            return Some(bound.clone());
+        }
+        match Bound::open(asked, open) {
+            Ok(bound) => {
+                let bound = Arc::new(bound);
+                open.push(bound.clone());
+                Some(bound)
+            }
+            Err(error) => {
+                self.problem(
+                    "bind",
+                    &object("listeners", name).join("address"),
+                    format!("cannot listen on {asked}: {error}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn handshake(
+        &mut self,
+        name: &Name,
+        listener: &Listener,
+        tls: &config::ListenerTls,
+        credentials: &HashMap<Name, Arc<Credential>>,
+    ) -> Option<Arc<rustls::ServerConfig>> {
+        let object = object("listeners", name).join("tls");
+        // A certificate that could not be read has been reported where it stands.
+        let chosen: Option<Vec<_>> =
+            tls.certificates.iter().map(|name| credentials.get(name).cloned()).collect();
+        let chosen = chosen?;
+        let sessions = match self.shop.keep.try_get("tls_sessions", name, Sessions::new) {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                self.problem("tls", &object, error.to_string());
+                return None;
+            }
+        };
+        match evergate_tls::server_config(&self.shop.crypto, tls, &chosen, &listener.protocols, &sessions) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                self.problem("tls", &object, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn routes(&mut self, numbers: &HashMap<Name, usize>) -> Option<(Table<Route>, Routes)> {
+        // Both are in the order of names, so one walk finds what can be taken over.
+        let mut old = self.before.map(|b| b.routes.iter()).into_iter().flatten().peekable();
+        let mut routes = Routes::with_capacity(self.config.routes.len());
+        for (name, source) in &self.config.routes {
+            while old.next_if(|(old, _)| old < name).is_some() {}
+            let before = old.next_if(|(old, _)| old == name).map(|(_, route)| route);
+            let route = match before {
+                Some(route) if Arc::ptr_eq(&route.source, source) => route.clone(),
+                before => {
+                    let label = before.map_or_else(|| self.label(name), |route| route.label.clone());
+                    let number_of = |upstream: &str| numbers.get(upstream).copied().unwrap_or(usize::MAX);
+                    Arc::new(Route::new(label, source, &number_of))
+                }
+            };
+            routes.push((name.clone(), route));
+        }
+        let rules = routes.iter().map(|(name, route)| Rule {
+            name: name.clone(),
+            route: route.source.clone(),
+            value: route.clone(),
+        });
+        match Table::build(rules, self.before.map(|b| &b.snapshot.table)) {
+            Ok(table) => Some((table, routes)),
+            Err(error) => {
+                self.problem("route", &object("routes", &error.name), error.reason);
+                None
+            }
+        }
+    }
+
+    fn label(&self, name: &Name) -> RouteLabel {
+        // 0 is "no route", the largest is "one of many".
+        let number = self.shop.next_label.fetch_add(1, Ordering::Relaxed) % (u32::MAX - 1) + 1;
+        RouteLabel { number, name: name.clone() }
+    }
+}
+
+fn object(section: &str, name: &Name) -> Path {
+    Path::default().join(section).join(name.clone())
+}

@@ -1,0 +1,262 @@
+//! One request, from its head to the head of its answer, whatever HTTP version it came by.
+//!
+//! It begins by taking the worker's view: from then on it sees that one revision. What lasts longer than the
+//! head of the answer (bodies, tunnels) holds what it needs and no longer the view.
+
+mod limited;
+
+use std::{borrow::Cow, rc::Rc, time::Instant};
+
+use evergate_contract::{Fault, FaultKind};
+use evergate_kit::deadline::Expired;
+use evergate_router::{Head, PathRule};
+use evergate_upstream::{Incoming, Outgoing, Tunnel};
+use evergate_wire::Payload;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request, response, uri::PathAndQuery};
+
+use crate::{
+    conn::{Conn, Settings},
+    headers, reply,
+    route::{Action, Forward, Respond, Route},
+    snapshot::Snapshot,
+    worker::Worker,
+};
+
+/// A request as its connection hands it over.
+pub(crate) struct Request {
+    /// Its head; `Host` is there if the client named one.
+    pub parts: request::Parts,
+    /// Its body.
+    pub body: Payload,
+    /// The client offers to change the protocol.
+    pub upgrade: bool,
+    /// Its listener's limits.
+    pub settings: Settings,
+}
+
+/// What goes back.
+pub(crate) enum Answer {
+    /// A response.
+    Response(response::Parts, Payload),
+    /// `101`, then bytes both ways.
+    Tunnel(response::Parts, Tunnel),
+}
+
+/// Relays interim responses to the client.
+pub(crate) type Inform<'a> = &'a mut dyn FnMut(StatusCode, HeaderMap);
+
+/// A request in flight; counted when it is dropped, with the body sent or cut.
+pub(crate) struct Tally {
+    worker: Rc<Worker>,
+    route: u32,
+    method: Method,
+    status: StatusCode,
+    began: Instant,
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let meter = &self.worker.meter;
+        meter.active.set(meter.active.get().saturating_sub(1));
+        meter.request(self.route, &self.method, self.status, self.began.elapsed());
+    }
+}
+
+/// Answers a request. Never fails: what goes wrong is an answer too.
+pub(crate) async fn answer(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    mut request: Request,
+    inform: Inform<'_>,
+) -> (Answer, Tally) {
+    worker.meter.active.set(worker.meter.active.get() + 1);
+    let mut tally = Tally {
+        worker: worker.clone(),
+        route: 0,
+        method: request.parts.method.clone(),
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        began: Instant::now(),
+    };
+    let id = headers::request_id(&mut request.parts.headers, &worker.rng);
+    let view = worker.view();
+    conn.request_began(view.sequence);
+    let answered = match view.snapshot() {
+        Some(snapshot) => routed(worker, conn, snapshot, request, &mut tally, inform).await,
+        None => Err(FaultKind::NotReady.into()),
+    };
+    let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
+    let parts = answer.parts();
+    parts.headers.insert(headers::REQUEST_ID, id);
+    tally.status = parts.status;
+    (answer, tally)
+}
+
+impl Answer {
+    fn parts(&mut self) -> &mut response::Parts {
+        match self {
+            Answer::Response(parts, _) | Answer::Tunnel(parts, _) => parts,
+        }
+    }
+}
+
+fn faulty(worker: &Worker, fault: &Fault) -> Answer {
+    tracing::debug!(
+        code = fault.kind.code(),
+        cause = fault.cause.as_ref().map(tracing::field::display),
+        "request failed"
+    );
+    let (parts, body) = reply::fault(fault, worker, false).into_parts();
+    Answer::Response(parts, body)
+}
+
+async fn routed(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    snapshot: &Snapshot,
+    request: Request,
+    tally: &mut Tally,
+    inform: Inform<'_>,
+) -> Result<Answer, Fault> {
+    let refuse = |kind: FaultKind| {
+        worker.meter.refused(kind);
+        Fault::from(kind)
+    };
+    let mut request = request;
+    if let Cow::Owned(path) = evergate_router::normalized(request.parts.uri.path()).map_err(refuse)? {
+        // What was matched is what everybody behind us sees.
+        request.parts.uri = target(&path, request.parts.uri.query())?;
+    }
+    let parts = &request.parts;
+    if let Some(expect) = parts.headers.get(header::EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(refuse(FaultKind::ExpectationFailed));
+    }
+    let head = Head {
+        method: &parts.method,
+        host: parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    };
+    let hit =
+        snapshot.table.find(&conn.incarnation().name, &head).ok_or_else(|| refuse(FaultKind::NoRoute))?;
+    let (route, path) = (hit.value, hit.path);
+    tally.route = worker.meter.number(&route.label);
+    let mut answer = match act(worker, conn, snapshot, (route, path), request, inform).await {
+        Ok(answer) => answer,
+        Err(fault) => faulty(worker, &fault),
+    };
+    route.response.apply(&mut answer.parts().headers);
+    Ok(answer)
+}
+
+/// A path with its query as the target of a request.
+fn target(path: &str, query: Option<&str>) -> Result<Uri, Fault> {
+    let whole = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let target = PathAndQuery::from_maybe_shared(whole);
+    Ok(target
+        .map_err(|_| FaultKind::BadRequest("the target is no target any more once it is rewritten"))?
+        .into())
+}
+
+async fn act(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    snapshot: &Snapshot,
+    (route, path): (&Route, &PathRule),
+    mut request: Request,
+    inform: Inform<'_>,
+) -> Result<Answer, Fault> {
+    if let Some(most) = route.body_max(request.settings.body_max) {
+        if request.body.length().is_some_and(|n| n > most) {
+            return Err(FaultKind::BodyTooLarge.into());
+        }
+        request.body = limited::at_most(request.body, most);
+    }
+    let uri = &request.parts.uri;
+    match &route.action {
+        Action::Forward(forward) => {
+            let rewritten = forward
+                .path
+                .as_deref()
+                .map(|to| target(&path.rewrite(to, uri.path()), uri.query()))
+                .transpose()?;
+            request.parts.uri = rewritten.unwrap_or(request.parts.uri);
+            send(worker, conn, snapshot, (route, forward), request, inform).await
+        }
+        Action::Respond(respond) => Ok(fixed(worker, respond)),
+        Action::Redirect(to, status) => {
+            let place = path.redirect(to, uri.path(), uri.query());
+            let place = HeaderValue::from_str(&place)
+                .map_err(|_| FaultKind::BadRequest("the target cannot be redirected"))?;
+            let mut response = http::Response::new(Payload::Empty);
+            *response.status_mut() = *status;
+            response.headers_mut().insert(header::LOCATION, place);
+            Ok(ours(worker, response))
+        }
+        Action::Files(site) => {
+            let rest = path.rest(uri.path()).unwrap_or(uri.path());
+            let served =
+                site.serve(&request.parts.method, uri.path(), rest, uri.query(), &request.parts.headers);
+            let served = match route.timeout() {
+                None => served.await,
+                Some(timeout) => {
+                    let deadline = worker.clock.deadline();
+                    deadline.arm(timeout);
+                    deadline.guard(served).await.map_err(|Expired| FaultKind::NotReady)?
+                }
+            };
+            Ok(ours(worker, served?))
+        }
+    }
+}
+
+fn fixed(worker: &Worker, respond: &Respond) -> Answer {
+    let mut response = http::Response::new(Payload::from(respond.body.clone()));
+    *response.status_mut() = respond.status;
+    *response.headers_mut() = respond.headers.clone();
+    ours(worker, response)
+}
+
+/// A response that begins here has the time on it.
+fn ours(worker: &Worker, mut response: http::Response<Payload>) -> Answer {
+    response.headers_mut().entry(header::DATE).or_insert_with(|| worker.date());
+    let (parts, payload) = response.into_parts();
+    Answer::Response(parts, payload)
+}
+
+async fn send(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    snapshot: &Snapshot,
+    (route, forward): (&Route, &Forward),
+    request: Request,
+    inform: Inform<'_>,
+) -> Result<Answer, Fault> {
+    let Request { mut parts, body, upgrade, .. } = request;
+    let via = &worker.shared.via;
+    if headers::has_been_here(&parts.headers, via) {
+        return Err(FaultKind::Loop.into());
+    }
+    let number = forward.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
+    let cluster = snapshot.clusters.get(number).and_then(Option::as_ref).ok_or(FaultKind::NotReady)?;
+    let upgrade = if upgrade { parts.headers.get(header::UPGRADE).cloned() } else { None };
+    headers::remove_hop_by_hop(&mut parts.headers);
+    headers::add_forwarded(&mut parts.headers, conn, via);
+    if let Some(host) = &forward.host {
+        parts.headers.insert(header::HOST, host.clone());
+    }
+    route.request.apply(&mut parts.headers);
+    let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout(), informational: inform };
+    let Incoming { mut parts, body, tunnel, .. } =
+        evergate_upstream::send(&worker.upstreams, cluster, outgoing).await?;
+    parts.headers.entry(header::DATE).or_insert_with(|| worker.date());
+    Ok(match tunnel {
+        Some(tunnel) => Answer::Tunnel(parts, tunnel),
+        None => Answer::Response(parts, body),
+    })
+}

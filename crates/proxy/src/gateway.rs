@@ -1,0 +1,211 @@
+//! The running data plane as others see it: its workers, and what it says about itself.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc as std_mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use evergate_contract::{
+    config::Name,
+    status::{ListenerStatus, Running, Traffic, UpstreamStatus},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    listen::Incarnation,
+    meter::Sum,
+    worker::{self, Message, Shared},
+};
+
+/// A scrape does not wait longer for a worker; its counts are in the next one.
+const COUNT_WAIT: Duration = Duration::from_secs(2);
+
+/// Workers and status. Shared by the plane, the admin API and whoever stops the program.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    workers: Mutex<Vec<Handle>>,
+    draining: Mutex<Vec<Weak<Incarnation>>>,
+    ended: Arc<Mutex<Sum>>,
+}
+
+struct Handle {
+    inbox: mpsc::UnboundedSender<Message>,
+    thread: JoinHandle<()>,
+    accepting: bool,
+}
+
+impl Gateway {
+    pub(crate) fn new(shared: Arc<Shared>) -> Gateway {
+        Gateway { shared, workers: Mutex::default(), draining: Mutex::default(), ended: Arc::default() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Makes sure that so many workers are there. New ones accept nothing until they are told to.
+    pub(crate) fn have_workers(&self, count: usize) -> io::Result<()> {
+        let mut workers = lock(&self.workers);
+        workers.retain(|w| !w.thread.is_finished());
+        for worker in workers.iter_mut().filter(|w| !w.accepting).take(count) {
+            // One that was to end once its connections have is needed again. If it has ended just now, another begins below.
+            worker.stay();
+        }
+        workers.retain(|w| !w.inbox.is_closed());
+        while workers.len() < count {
+            let worker = self.start(workers.len())?;
+            workers.push(worker);
+        }
+        Ok(())
+    }
+
+    fn start(&self, index: usize) -> io::Result<Handle> {
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let (ready, started) = std_mpsc::channel();
+        let (shared, ended) = (self.shared.clone(), self.ended.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(index, shared, messages, &ready, &ended))?;
+        started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended")))?;
+        Ok(Handle { inbox, thread, accepting: false })
+    }
+
+    /// The first so many workers accept; the others keep what they have, and end when that has.
+    pub(crate) fn set_workers(&self, count: usize) {
+        for (i, worker) in lock(&self.workers).iter_mut().enumerate() {
+            let accepting = i < count;
+            if worker.accepting != accepting {
+                worker.accepting = accepting;
+                worker.tell(if accepting { Message::Accept } else { Message::Retire });
+            }
+            worker.tell(Message::Adopt);
+        }
+    }
+
+    pub(crate) fn tell_all(&self, message: impl Fn() -> Message) {
+        lock(&self.workers).iter().for_each(|worker| worker.tell(message()));
+    }
+
+    /// A listener's time is over: no new connections, and its own are closed once they have finished what they do.
+    pub(crate) fn end(&self, incarnation: &Arc<Incarnation>) {
+        incarnation.end();
+        let mut draining = lock(&self.draining);
+        draining.retain(|d| d.strong_count() > 0);
+        draining.push(Arc::downgrade(incarnation));
+    }
+
+    /// Stops accepting and closes connections politely once they are idle.
+    pub fn drain(&self) {
+        if let Some(snapshot) = self.shared.published.load() {
+            snapshot.listeners.values().for_each(|entrance| self.end(&entrance.incarnation));
+        }
+        self.tell_all(|| Message::Drain);
+    }
+
+    /// True once nothing is open any more after [`Gateway::drain`].
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        lock(&self.workers).iter().all(|worker| worker.thread.is_finished())
+    }
+
+    /// Ends all workers; what is open is cut.
+    pub fn stop(&self) {
+        let workers = std::mem::take(&mut *lock(&self.workers));
+        workers.iter().for_each(|worker| worker.tell(Message::Stop));
+        for worker in workers {
+            // A worker that panicked has said so; there is nothing left to save.
+            let _ = worker.thread.join();
+        }
+    }
+
+    async fn count(&self) -> Sum {
+        let inboxes: Vec<_> = lock(&self.workers).iter().map(|worker| worker.inbox.clone()).collect();
+        let mut sum = lock(&self.ended).clone();
+        for inbox in inboxes {
+            let (reply, counted) = oneshot::channel();
+            if inbox.send(Message::Count(reply)).is_ok()
+                && let Ok(Ok(counted)) = tokio::time::timeout(COUNT_WAIT, counted).await
+            {
+                sum.merge(&counted);
+            }
+        }
+        sum
+    }
+
+    fn connections(&self) -> Vec<(Name, u64)> {
+        self.listeners().into_iter().map(|l| (l.name, l.connections)).fold(
+            Vec::new(),
+            |mut sums, (name, n)| {
+                match sums.iter_mut().find(|(known, _): &&mut (Name, u64)| *known == name) {
+                    Some((_, sum)) => *sum += n,
+                    None => sums.push((name, n)),
+                }
+                sums
+            },
+        )
+    }
+}
+
+impl Handle {
+    /// A worker whose thread has ended has no use for messages.
+    fn tell(&self, message: Message) {
+        let _ = self.inbox.send(message);
+    }
+
+    /// Waits until a retired worker has agreed to stay, or has ended.
+    fn stay(&self) {
+        let (reply, agreed) = std_mpsc::channel();
+        if self.inbox.send(Message::Stay(reply)).is_ok() {
+            let _ = agreed.recv();
+        }
+    }
+}
+
+impl Running for Gateway {
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let status = |incarnation: &Arc<Incarnation>, draining| ListenerStatus {
+            name: incarnation.name.clone(),
+            address: incarnation.bound.actual.to_string(),
+            tls: incarnation.tls,
+            connections: incarnation.connections(),
+            draining,
+        };
+        let snapshot = self.shared.published.load();
+        let live = snapshot.iter().flat_map(|s| s.listeners.values()).map(|e| &e.incarnation);
+        let mut all: Vec<_> = live.filter(|i| !i.is_over()).map(|i| status(i, false)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        let draining = lock(&self.draining);
+        all.extend(
+            draining
+                .iter()
+                .filter_map(Weak::upgrade)
+                .filter(|i| i.connections() > 0)
+                .map(|i| status(&i, true)),
+        );
+        all
+    }
+
+    fn workers(&self) -> usize {
+        lock(&self.workers).iter().filter(|worker| worker.accepting).count()
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        let snapshot = self.shared.published.load();
+        let mut all: Vec<_> =
+            snapshot.iter().flat_map(|s| s.clusters.iter().flatten()).map(|c| c.status()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    fn traffic(&self) -> Pin<Box<dyn Future<Output = Traffic> + Send + '_>> {
+        Box::pin(async { self.count().await.into_traffic(self.connections()) })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,205 @@
+//! Headers on their way through: what a proxy takes off, adds, and the document changes.
+
+use evergate_contract::config::HeaderEdit;
+use evergate_kit::Rng;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::conn::Conn;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Names one request in the logs of all who see it.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Longest request id of a client that is kept.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Changes that a route makes, ready to be made.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Edits {
+    /// Out of the document. Names and values that are no headers have been refused before, by the check.
+    #[must_use]
+    pub(crate) fn new(edit: &HeaderEdit) -> Edits {
+        let pair = |(name, value): (&String, &String)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+        };
+        Edits {
+            remove: edit
+                .remove
+                .iter()
+                .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+                .collect(),
+            set: edit.set.iter().filter_map(pair).collect(),
+            add: edit.add.iter().filter_map(pair).collect(),
+        }
+    }
+
+    /// First what is removed, then what is set, then what is added.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Takes off what belongs to one connection only (RFC 9110 §7.6.1). `TE` is left to who sends the request on.
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(connection) = headers.remove(header::CONNECTION) {
+        for token in connection.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            if let Ok(name) = HeaderName::from_bytes(token)
+                && name != header::HOST
+                && name != header::TE
+            {
+                headers.remove(name);
+            }
+        }
+        // A second Connection header is rare, and names what the first forgot.
+        if headers.contains_key(header::CONNECTION) {
+            remove_hop_by_hop(headers);
+        }
+    }
+    for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
+/// Adds what tells the upstream of the client. What a client says of itself in `-Proto` and `-Host` is replaced; to
+/// `-For` the address that we see is appended.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, conn: &Conn, via: &HeaderValue) {
+    let mine = &conn.forwarded_for;
+    let chain = match headers.get(&FORWARDED_FOR) {
+        None => mine.clone(),
+        Some(_) => joined(headers, &FORWARDED_FOR, mine),
+    };
+    headers.insert(FORWARDED_FOR, chain);
+    let proto = HeaderValue::from_static(if conn.incarnation().tls { "https" } else { "http" });
+    headers.insert(FORWARDED_PROTO, proto);
+    match headers.get(header::HOST).cloned() {
+        Some(host) => headers.insert(FORWARDED_HOST, host),
+        None => headers.remove(FORWARDED_HOST),
+    };
+    let via =
+        if headers.contains_key(header::VIA) { joined(headers, &header::VIA, via) } else { via.clone() };
+    headers.insert(header::VIA, via);
+}
+
+/// All values of a header and one more, as one list.
+fn joined(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
+    let mut all: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    all.push(last.as_bytes());
+    HeaderValue::from_bytes(&all.join(&b", "[..])).unwrap_or_else(|_| last.clone())
+}
+
+/// True if this gateway is in the request's `Via` already (RFC 9110 §7.6.3).
+#[must_use]
+pub(crate) fn has_been_here(headers: &HeaderMap, via: &HeaderValue) -> bool {
+    let name = |entry: &[u8]| entry.trim_ascii().split(|b| *b == b' ').nth(1).map(<[u8]>::to_vec);
+    let mine = name(via.as_bytes());
+    let mut entries = headers.get_all(header::VIA).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    entries.any(|entry| name(entry) == mine)
+}
+
+/// The client's request id if it is one, else a new one. It stands in `headers` afterwards.
+pub(crate) fn request_id(headers: &mut HeaderMap, rng: &Rng) -> HeaderValue {
+    let usable = |v: &&HeaderValue| {
+        !v.is_empty() && v.len() <= REQUEST_ID_MAX && v.as_bytes().iter().all(u8::is_ascii_graphic)
+    };
+    if let Some(id) = headers.get(&REQUEST_ID).filter(usable) {
+        return id.clone();
+    }
+    let id = new_id(rng);
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// 128 random bits in hexadecimal.
+fn new_id(rng: &Rng) -> HeaderValue {
+    let mut text = [0_u8; 32];
+    let bits = u128::from(rng.u64()) << 64 | u128::from(rng.u64());
+    for (i, digit) in text.iter_mut().enumerate() {
+        let nibble = (bits >> (4 * i)) as u8 & 15;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_here() {
+        let check = |before: &[(&'static str, &'static str)], after: &[(&'static str, &'static str)]| {
+            let mut headers = map(before);
+            remove_hop_by_hop(&mut headers);
+            assert_eq!(headers, map(after), "{before:?}");
+        };
+        check(&[("connection", "x-a, close"), ("x-a", "1"), ("x-b", "2")], &[("x-b", "2")]);
+        check(&[("connection", "close"), ("connection", "x-a"), ("x-a", "1")], &[]);
+        check(
+            &[("te", "trailers"), ("upgrade", "h2c"), ("keep-alive", "5"), ("proxy-connection", "x")],
+            &[("te", "trailers")],
+        );
+        check(
+            &[("connection", "host, te"), ("host", "a"), ("te", "trailers")],
+            &[("host", "a"), ("te", "trailers")],
+        );
+        check(&[("transfer-encoding", "chunked"), ("content-length", "3")], &[("content-length", "3")]);
+    }
+
+    #[test]
+    fn a_gateway_knows_itself_in_via() {
+        let via = HeaderValue::from_static("1.1 evergate-1");
+        assert!(has_been_here(&map(&[("via", "1.0 fred, 1.1 evergate-1")]), &via));
+        assert!(has_been_here(&map(&[("via", "1.0 fred"), ("via", "2 evergate-1 (x)")]), &via));
+        assert!(!has_been_here(&map(&[("via", "1.1 evergate-2")]), &via));
+        assert!(!has_been_here(&map(&[]), &via));
+    }
+
+    #[test]
+    fn request_ids() {
+        let rng = Rng::new(1);
+        let kept = |value: &'static str| request_id(&mut map(&[("x-request-id", value)]), &rng) == value;
+        assert!(kept("abc-1"));
+        assert!(!kept("a b"));
+        assert!(!kept(""));
+        let id = request_id(&mut HeaderMap::new(), &rng);
+        assert!(id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{id:?}");
+        assert_ne!(id, request_id(&mut HeaderMap::new(), &rng));
+    }
+
+    #[test]
+    fn edits_are_made_in_order() {
+        let edit = HeaderEdit {
+            set: [("x-a".to_owned(), "2".to_owned())].into(),
+            add: [("x-b".to_owned(), "3".to_owned())].into(),
+            remove: vec!["X-C".to_owned(), "x-b".to_owned()],
+        };
+        let mut headers = map(&[("x-a", "1"), ("x-b", "1"), ("x-c", "1")]);
+        Edits::new(&edit).apply(&mut headers);
+        assert_eq!(headers, map(&[("x-a", "2"), ("x-b", "3")]));
+    }
+}

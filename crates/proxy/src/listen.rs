@@ -1,0 +1,161 @@
+//! Listening sockets: opened once for each address, shared by all workers, closed when no revision names them.
+//!
+//! Every worker accepts from the same socket, so its accept queue belongs to nobody and nothing that waits in
+//! it is lost when workers come and go. Knows nothing of what is spoken on a connection.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use evergate_contract::config::Name;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel keeps for us before they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: Socket,
+    /// What the document asked for.
+    pub asked: SocketAddr,
+    /// Where it really listens: a port of 0 is a real one here.
+    pub actual: SocketAddr,
+}
+
+impl Bound {
+    /// Opens a socket. `own` are those that are open already: where an address overlaps with one of them
+    /// (`0.0.0.0:80` and `127.0.0.1:80`), both may be open at once while the one gives way to the other.
+    pub(crate) fn open(asked: SocketAddr, own: &[Arc<Bound>]) -> io::Result<Bound> {
+        let socket = Socket::new(Domain::for_address(asked), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if asked.is_ipv6() {
+            // `[::]` takes IPv4 too, so that `:8080` is one socket.
+            socket.set_only_v6(!asked.ip().is_unspecified())?;
+        }
+        let overlapping: Vec<_> = own.iter().filter(|b| overlaps(asked, b.actual)).collect();
+        share_port(&socket, &overlapping, true)?;
+        let opened = socket.bind(&asked.into()).and_then(|()| socket.listen(BACKLOG));
+        share_port(&socket, &overlapping, false)?;
+        opened?;
+        let actual = socket.local_addr()?.as_socket().unwrap_or(asked);
+        Ok(Bound { socket, asked, actual })
+    }
+
+    /// The same socket for one more worker.
+    pub(crate) fn for_worker(&self) -> io::Result<TcpListener> {
+        Ok(self.socket.try_clone()?.into())
+    }
+}
+
+/// Only between our own sockets and only while one replaces the other: a second process must still be told
+/// that the address is in use.
+fn share_port(new: &Socket, own: &[&Arc<Bound>], on: bool) -> io::Result<()> {
+    if own.is_empty() {
+        return Ok(());
+    }
+    new.set_reuse_port(on)?;
+    own.iter().try_for_each(|b| b.socket.set_reuse_port(on))
+}
+
+fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip.is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (any(a.ip()) || any(b.ip()))
+}
+
+/// A listener from when it appears in the document to when its name, address or kind of security changes.
+/// Connections belong to one; when it is over, they finish what they do and are closed politely.
+#[derive(Debug)]
+pub(crate) struct Incarnation {
+    /// Name of the listener.
+    pub name: Name,
+    /// Its socket.
+    pub bound: Arc<Bound>,
+    /// Whether connections begin with TLS.
+    pub tls: bool,
+    over: AtomicBool,
+    connections: AtomicU64,
+}
+
+impl Incarnation {
+    /// A new one.
+    #[must_use]
+    pub(crate) fn new(name: Name, bound: Arc<Bound>, tls: bool) -> Incarnation {
+        Incarnation { name, bound, tls, over: AtomicBool::new(false), connections: AtomicU64::new(0) }
+    }
+
+    /// Its time has come; workers look at it when they adopt the next snapshot.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// True once it has ended.
+    #[must_use]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection until the guard is dropped; `None` if there are `most` already.
+    #[must_use]
+    pub(crate) fn admit(self: &Arc<Self>, most: Option<u32>) -> Option<Admitted> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        let admitted = Admitted(self.clone());
+        (most.is_none_or(|most| before < u64::from(most))).then_some(admitted)
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub(crate) struct Admitted(Arc<Incarnation>);
+
+impl Admitted {
+    /// What it was accepted by.
+    #[must_use]
+    pub(crate) fn by(&self) -> &Arc<Incarnation> {
+        &self.0
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_addresses_of_our_own_can_follow_each_other() {
+        let any = Arc::new(Bound::open("0.0.0.0:0".parse().unwrap(), &[]).unwrap());
+        let loopback = SocketAddr::from(([127, 0, 0, 1], any.actual.port()));
+        assert!(Bound::open(loopback, &[]).is_err(), "a stranger's address is in use");
+        let moved = Bound::open(loopback, &[any.clone()]).unwrap();
+        assert_eq!(moved.actual, loopback);
+        assert!(Bound::open(loopback, &[]).is_err(), "and stays so");
+    }
+
+    #[test]
+    fn connections_are_counted_and_bounded() {
+        let bound = Arc::new(Bound::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap());
+        let listener = Arc::new(Incarnation::new("a".into(), bound, false));
+        let first = listener.admit(Some(1));
+        assert!(first.is_some() && listener.admit(Some(1)).is_none());
+        assert_eq!(listener.connections(), 1);
+        drop(first);
+        assert!(listener.admit(Some(1)).is_some());
+    }
+}

@@ -1,0 +1,118 @@
+//! The data plane as the control side holds it: builds snapshots, publishes them, owns the workers.
+
+use std::sync::{Arc, mpsc as std_mpsc};
+
+use evergate_conf::Report;
+use evergate_contract::Checked;
+use evergate_reload::{Build, RevisionId};
+use evergate_upstream::{Checkers, health::Notice as HealthNotice};
+use http::HeaderValue;
+
+use crate::{
+    build::{self, Before, Routes, Workshop},
+    gateway::Gateway,
+    listen::Incarnation,
+    snapshot::{Published, Snapshot},
+    worker::{Message, Shared},
+};
+
+/// Builds and publishes. Lives on the thread that changes are made on; what others may ask is in [`Gateway`].
+pub struct Plane {
+    shop: Workshop,
+    gateway: Arc<Gateway>,
+    live: Option<(Arc<Snapshot>, Routes)>,
+    /// Which publication each live generation was.
+    published: Vec<(RevisionId, u64, std::sync::Weak<Snapshot>)>,
+    checkers: Checkers,
+}
+
+/// A snapshot that is ready to be published. Dropped instead, it leaves no trace.
+pub struct Prepared {
+    snapshot: Arc<Snapshot>,
+    routes: Routes,
+}
+
+impl Plane {
+    /// A data plane that serves nothing until the first publication. Health checks run on the given runtime, where
+    /// `on_health` is told of each verdict; it must not block.
+    ///
+    /// # Errors
+    /// If the thread that frees old snapshots cannot be started.
+    pub fn new(control: tokio::runtime::Handle, on_health: HealthNotice) -> std::io::Result<Plane> {
+        let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
+        // Freeing a large snapshot takes long; no worker and no change should wait for it.
+        std::thread::Builder::new().name("reaper".to_owned()).spawn(move || dead.iter().for_each(drop))?;
+        let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
+        Ok(Plane {
+            shop: Workshop::default(),
+            gateway: Arc::new(Gateway::new(shared)),
+            live: None,
+            published: Vec::new(),
+            checkers: Checkers::new(control, on_health),
+        })
+    }
+
+    /// What others may ask of the running data plane.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.clone()
+    }
+
+    /// Builds the snapshot of a revision: compiles, binds, starts threads. Touches nothing that serves.
+    ///
+    /// # Errors
+    /// All that is wrong, with places in the document.
+    pub fn prepare(&mut self, build: Build<'_, Checked>) -> Result<Prepared, Report> {
+        let before = self.live.as_ref().map(|(snapshot, routes)| Before { snapshot, routes });
+        let document = build.document;
+        let (snapshot, routes) = build::snapshot(&self.shop, build, before)?;
+        if let Err(error) = self.gateway.have_workers(snapshot.workers) {
+            let path = evergate_conf::path::Path::default().join("workers");
+            let place = document.at(path.keys()).map(|node| node.place).unwrap_or_default();
+            let mut report = Report::new();
+            report.problem("workers", &path, place, format!("cannot start a worker: {error}"));
+            return Err(report);
+        }
+        Ok(Prepared { snapshot: Arc::new(snapshot), routes })
+    }
+
+    /// Switches to a snapshot: requests that begin after this see it.
+    pub fn publish(&mut self, prepared: Prepared) {
+        let Prepared { snapshot, routes } = prepared;
+        let kept = |i: &Arc<Incarnation>| {
+            snapshot.listeners.get(&i.name).is_some_and(|e| Arc::ptr_eq(&e.incarnation, i))
+        };
+        if let Some((before, _)) = &self.live {
+            let over = before.listeners.values().map(|e| &e.incarnation).filter(|i| !kept(i));
+            over.for_each(|incarnation| self.gateway.end(incarnation));
+        }
+        let shared = self.gateway.shared();
+        let before = shared.published.publish(snapshot.clone());
+        self.gateway.set_workers(snapshot.workers);
+        self.checkers.reconcile(snapshot.clusters.iter().flatten());
+        self.published.retain(|(_, _, weak)| weak.strong_count() > 0);
+        self.published.push((snapshot.revision, shared.published.epoch(), Arc::downgrade(&snapshot)));
+        // The snapshot before goes the way of all: its last holder hands it to the reaper.
+        let last = [before, self.live.replace((snapshot, routes)).map(|(snapshot, _)| snapshot)];
+        for snapshot in last.into_iter().flatten() {
+            let _ = shared.reaper.send(snapshot);
+        }
+    }
+
+    /// Requests that began with these revisions, or older ones, are to be the last on their connections.
+    pub fn drain(&mut self, oldest: &[RevisionId]) {
+        let sequences =
+            self.published.iter().filter(|(id, _, _)| oldest.contains(id)).map(|(_, sequence, _)| *sequence);
+        if let Some(newest) = sequences.max() {
+            self.gateway.tell_all(|| Message::DrainUpTo(newest));
+        }
+    }
+}
+
+/// How this process calls itself in `Via`: another one beside it must have another name.
+fn via() -> HeaderValue {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seed = now.as_nanos() as u64 ^ u64::from(std::process::id()) << 40;
+    let name = format!("1.1 evergate-{:08x}", evergate_kit::Rng::new(seed).u64() as u32);
+    HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("1.1 evergate"))
+}

@@ -1,0 +1,168 @@
+//! A route, compiled: what becomes of a request that matches it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use evergate_contract::config;
+use evergate_kit::Rng;
+use evergate_site::Site;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{headers::Edits, meter::RouteLabel};
+
+/// One route of a snapshot. Made anew only when its part of the document changes.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Its name and number in the metrics.
+    pub label: RouteLabel,
+    /// What it was compiled from.
+    pub source: Arc<config::Route>,
+    /// Changes to requests.
+    pub request: Edits,
+    /// Changes to responses.
+    pub response: Edits,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Sent to an upstream.
+    Forward(Forward),
+    /// Answered with these.
+    Respond(Respond),
+    /// Sent elsewhere, with this status.
+    Redirect(String, StatusCode),
+    /// Answered with a file.
+    Files(Site),
+}
+
+/// Where requests are sent.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    /// Numbers of the upstreams, each with the sum of the weights up to and including its own.
+    to: Box<[(usize, u64)]>,
+    /// The new path, as [`evergate_router::PathRule::rewrite`] reads it.
+    pub path: Option<String>,
+    /// The new `Host`.
+    pub host: Option<HeaderValue>,
+}
+
+/// A fixed response.
+#[derive(Debug)]
+pub(crate) struct Respond {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Route {
+    /// Compiles a route that the check has passed; `number_of` gives the number of an upstream.
+    #[must_use]
+    pub(crate) fn new(
+        label: RouteLabel,
+        source: &Arc<config::Route>,
+        number_of: &dyn Fn(&str) -> usize,
+    ) -> Route {
+        Route {
+            label,
+            request: Edits::new(&source.headers.request),
+            response: Edits::new(&source.headers.response),
+            action: action(source, number_of),
+            source: source.clone(),
+        }
+    }
+
+    /// The whole time for an answer.
+    #[must_use]
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.source.timeout.map(|t| *t)
+    }
+
+    /// Bytes of a request's body at most; `listener` is what the listener says.
+    #[must_use]
+    pub(crate) fn body_max(&self, listener: Option<u64>) -> Option<u64> {
+        self.source.limits.body.map(|size| size.0).or(listener)
+    }
+}
+
+fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
+    if let Some(forward) = &source.forward {
+        let mut sum = 0;
+        let mut share = |t: &config::Target| {
+            sum += u64::from(t.weight);
+            (number_of(&t.upstream), sum)
+        };
+        let to = forward.to.iter().map(&mut share).collect();
+        let rewrite = source.rewrite.clone().unwrap_or_default();
+        let host = rewrite.host.and_then(|host| HeaderValue::from_str(&host).ok());
+        return Action::Forward(Forward { to, path: rewrite.path, host });
+    }
+    if let Some(redirect) = &source.redirect {
+        return Action::Redirect(
+            redirect.to.clone(),
+            StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND),
+        );
+    }
+    if let Some(files) = &source.files {
+        return Action::Files(Site::new(files));
+    }
+    Action::Respond(Respond::new(&source.respond.clone().unwrap_or_default()))
+}
+
+impl Forward {
+    /// Number of the upstream for one request.
+    #[must_use]
+    pub(crate) fn choose(&self, rng: &Rng) -> Option<usize> {
+        match &*self.to {
+            [(only, weight)] => (*weight > 0).then_some(*only),
+            many => {
+                let dice = rng.below(many.last().map_or(0, |last| last.1));
+                many.iter().find(|(_, sum)| dice < *sum).map(|(number, _)| *number)
+            }
+        }
+    }
+}
+
+impl Respond {
+    fn new(respond: &config::Respond) -> Respond {
+        let mut headers = HeaderMap::new();
+        if !respond.body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        for (name, value) in &respond.headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+            {
+                headers.insert(name, value);
+            }
+        }
+        Respond {
+            status: StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK),
+            headers,
+            body: Bytes::from(respond.body.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_weights() {
+        let forward = Forward { to: [(7, 90), (8, 90), (9, 100)].into(), path: None, host: None };
+        let rng = Rng::new(5);
+        let mut seen = [0; 10];
+        for _ in 0..10_000 {
+            seen[forward.choose(&rng).unwrap()] += 1;
+        }
+        assert_eq!(seen[8], 0, "weight 0 takes none");
+        assert!((8800..9200).contains(&seen[7]) && seen[7] + seen[9] == 10_000, "{seen:?}");
+        assert_eq!(Forward { to: [(1, 0)].into(), path: None, host: None }.choose(&rng), None);
+    }
+}

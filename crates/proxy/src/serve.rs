@@ -1,0 +1,158 @@
+//! Connections: accepted, handshaken, and handed to the protocol that they speak.
+
+mod h1;
+mod h2;
+mod tunnel;
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use evergate_contract::config::Protocol;
+use evergate_kit::deadline::Deadline;
+use evergate_wire::{Stream, Wire};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use crate::{
+    conn::{Conn, Settings},
+    snapshot::Entrance,
+    worker::Worker,
+};
+
+/// How a client begins HTTP/2 in clear text (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Wait after a failed accept (no descriptors left, say): the queue is kept by the kernel meanwhile.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Accepts on a listener until it is aborted.
+pub(crate) fn accepting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> JoinHandle<()> {
+    tokio::task::spawn_local(accept(worker.clone(), entrance.clone()))
+}
+
+async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>) {
+    let listener = loop {
+        match entrance.incarnation.bound.for_worker().and_then(TcpListener::from_std) {
+            Ok(listener) => break listener,
+            Err(error) => {
+                tracing::error!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again")
+            }
+        }
+        tokio::time::sleep(ACCEPT_RETRY).await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => begin(&worker, &entrance, stream, peer),
+            Err(error) => {
+                tracing::warn!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
+/// Takes what waits in the queue of a listener that is over; its connections get one answer each.
+pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) {
+    let Ok(listener) = entrance.incarnation.bound.for_worker() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            begin(worker, entrance, stream, peer);
+        }
+    }
+}
+
+fn begin(worker: &Rc<Worker>, accepted_by: &Arc<Entrance>, stream: TcpStream, peer: SocketAddr) {
+    let view = worker.view();
+    let incarnation = &accepted_by.incarnation;
+    let newest = view.snapshot().and_then(|s| s.listeners.get(&incarnation.name));
+    // Settings may have changed since the acceptor began; its identity has not, or it would have been aborted.
+    let entrance = newest.filter(|e| Arc::ptr_eq(&e.incarnation, incarnation)).unwrap_or(accepted_by).clone();
+    let Some(admitted) = incarnation.admit(entrance.config.limits.connections) else { return };
+    // Without it small responses wait for the client's acknowledgement; it fails only on a dead connection.
+    let _ = stream.set_nodelay(true);
+    let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
+    let registered = Registered { key: worker.register(&conn), worker: worker.clone() };
+    tokio::task::spawn_local(async move {
+        if incarnation_is_over(&conn) {
+            conn.close_politely();
+        }
+        speak(&registered.worker, &conn, entrance, stream).await;
+    });
+}
+
+fn incarnation_is_over(conn: &Conn) -> bool {
+    conn.incarnation().is_over()
+}
+
+/// Takes the connection off the worker's list however its task ends.
+struct Registered {
+    worker: Rc<Worker>,
+    key: usize,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.forget(self.key);
+    }
+}
+
+async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, stream: TcpStream) {
+    let settings = Settings::of(&entrance.config);
+    let deadline = worker.clock.deadline();
+    let (http1, http2) = (entrance.http1, entrance.http2);
+    let stream = match &entrance.tls {
+        None => Stream::Tcp(stream),
+        Some(config) => {
+            deadline.arm(settings.header_timeout);
+            match deadline.guard(TlsAcceptor::from(config.clone()).accept(stream)).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(TlsStream::Server(stream))),
+                Ok(Err(error)) => return tracing::debug!(peer = %conn.peer, %error, "TLS handshake failed"),
+                Err(_) => return,
+            }
+        }
+    };
+    drop(entrance);
+    let mut wire = Wire::new(stream, BytesMut::new());
+    let protocol = match wire.io.alpn() {
+        Some(b"h2") => Protocol::Http2,
+        Some(_) => Protocol::Http1,
+        None if !http2 => Protocol::Http1,
+        None if !http1 => Protocol::Http2,
+        None => {
+            deadline.arm(settings.idle_timeout);
+            match by_first_bytes(&mut wire, conn, &deadline).await {
+                Some(protocol) => protocol,
+                None => return,
+            }
+        }
+    };
+    conn.speaks(protocol);
+    match protocol {
+        Protocol::Http1 => h1::serve(worker, conn, wire, deadline).await,
+        Protocol::Http2 => h2::serve(worker, conn, wire, deadline).await,
+    }
+}
+
+/// Reads until it is clear what the client speaks. `None`: it is gone, or was silent for too long.
+async fn by_first_bytes(wire: &mut Wire, conn: &Conn, deadline: &Deadline) -> Option<Protocol> {
+    loop {
+        let seen = wire.input.len().min(PREFACE.len());
+        if wire.input.get(..seen) != PREFACE.get(..seen) {
+            return Some(Protocol::Http1);
+        }
+        if seen == PREFACE.len() {
+            return Some(Protocol::Http2);
+        }
+        let closing = std::future::poll_fn(|cx| conn.poll_closing(cx));
+        tokio::select! {
+            biased;
+            read = deadline.guard(wire.fill()) => match read {
+                Ok(Ok(n)) if n > 0 => {}
+                _ => return None,
+            },
+            () = closing, if wire.input.is_empty() => return Some(Protocol::Http1),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A revision compiled into what requests use: immutable, shared by all workers, published by one pointer swap.
+//!
+//! Built from the one before it: parts whose configuration did not change are the very same `Arc`s. Building
+//! from nothing gives a snapshot that behaves the same; only the cost differs.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwapOption;
+use evergate_contract::config::{Listener, Name};
+use evergate_reload::{Generation, RevisionId};
+use evergate_router::Table;
+use evergate_upstream::Cluster;
+
+use crate::{listen::Incarnation, route::Route};
+
+/// What a request sees from its first byte to its last.
+pub(crate) struct Snapshot {
+    /// The revision that it was made from.
+    pub revision: RevisionId,
+    /// Which request goes where.
+    pub table: Table<Route>,
+    /// Listeners by name.
+    pub listeners: HashMap<Name, Arc<Entrance>>,
+    /// Upstreams by their number; routes hold the numbers, so that a changed upstream does not touch its routes.
+    pub clusters: Vec<Option<Arc<Cluster>>>,
+    /// The numbers of the upstreams.
+    pub numbers: Arc<HashMap<Name, usize>>,
+    /// Threads that are to serve.
+    pub workers: usize,
+    /// Tells the engine when the last holder of this snapshot is gone.
+    pub generation: Generation,
+}
+
+impl Snapshot {
+    /// An upstream by its name.
+    #[must_use]
+    pub(crate) fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(*self.numbers.get(name)?)?.as_ref()
+    }
+}
+
+/// A listener with its settings compiled.
+pub(crate) struct Entrance {
+    /// Its socket, for as long as its identity stays.
+    pub incarnation: Arc<Incarnation>,
+    /// Its settings.
+    pub config: Arc<Listener>,
+    /// Present: connections begin with this handshake.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// HTTP/1.1 may be spoken.
+    pub http1: bool,
+    /// HTTP/2 may be spoken.
+    pub http2: bool,
+}
+
+/// The place where a change's way and a request's way meet.
+#[derive(Default)]
+pub(crate) struct Published {
+    snapshot: ArcSwapOption<Snapshot>,
+    epoch: AtomicU64,
+}
+
+impl Published {
+    /// Makes a snapshot the one that requests begin with from now on. Returns the one before.
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        let before = self.snapshot.swap(Some(snapshot));
+        self.epoch.fetch_add(1, Ordering::Release);
+        before
+    }
+
+    /// Counts publications: a worker asks this at each request and looks further only when it has changed.
+    #[must_use]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The newest snapshot; `None` before the first.
+    #[must_use]
+    pub(crate) fn load(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.load_full()
+    }
+}
