@@ -2,6 +2,26 @@
 //!
 //! Parsing, includes, merge, references, diff, history and error reports work on the tree and know
 //! nothing of gateways; types are a view of it. Must not know: HTTP, routes, reloads.
+//!
+//! ```
+//! use evergate_conf::{FileId, Format, Limits, Path, Report, Span, decode, format, merge};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Gate {
+//!     timeout: Span,
+//! }
+//!
+//! let read = |text| format::parse(text, Format::Yaml, FileId::NONE, &Limits::default());
+//! let document = merge(&read("timeout: 5s")?, &read("timeout: 6s")?);
+//! let mut report = Report::new();
+//! let gate: Option<Gate> = decode(&document, &Path::root(), &mut report);
+//! assert_eq!(gate.map(|g| g.timeout), Some(Span::secs(6)));
+//!
+//! let misspelt: Option<Gate> = decode(&read("tiemout: 5s")?, &Path::root(), &mut report);
+//! assert!(misspelt.is_none() && report.to_string().contains("did you mean `timeout`?"));
+//! # Ok::<(), format::SyntaxError>(())
+//! ```
 
 pub mod decode;
 pub mod diff;

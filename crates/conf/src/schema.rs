@@ -33,6 +33,39 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c.to_owned())
 }
 
+/// Maps with named keys that would take others too, as JSON pointers into the schema: a type whose unknown
+/// keys are accepted and ignored. Empty for a good document type.
+#[must_use]
+pub fn open_maps(schema: &Json) -> Vec<String> {
+    let mut found = Vec::new();
+    find_open(schema, false, &mut String::new(), &mut found);
+    found
+}
+
+/// `names` is true for a map from names to schemas, which is none itself.
+fn find_open(schema: &Json, names: bool, at: &mut String, found: &mut Vec<String>) {
+    let closed = ["additionalProperties", "unevaluatedProperties"].iter().any(|k| schema.get(k).is_some());
+    if !names && schema.get("properties").is_some() && !closed {
+        found.push(at.clone());
+    }
+    let children: Vec<(String, &Json)> = match schema {
+        Json::Object(map) => map.iter().map(|(k, v)| (k.clone(), v)).collect(),
+        Json::Array(items) => items.iter().enumerate().map(|(i, v)| (i.to_string(), v)).collect(),
+        _ => Vec::new(),
+    };
+    for (key, child) in children {
+        if !names && matches!(key.as_str(), "default" | "examples" | "const" | "enum") {
+            continue;
+        }
+        let below = !names && matches!(key.as_str(), "properties" | "patternProperties" | "$defs");
+        let length = at.len();
+        *at += "/";
+        *at += &key;
+        find_open(child, below, at, found);
+        at.truncate(length);
+    }
+}
+
 /// The schema that a `$ref` within the same document names.
 fn resolve<'a>(root: &'a Json, schema: &'a Json) -> Option<&'a Json> {
     let pointer = schema.get("$ref")?.as_str()?.strip_prefix('#')?;

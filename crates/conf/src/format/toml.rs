@@ -57,7 +57,7 @@ impl Reader<'_> {
             let own = value.span();
             let at = if own.is_empty() { place } else { self.lines.place(own.start) };
             let node = self.value(value.get_ref(), at, depth)?;
-            entries.push(Entry { key: self.builder.key(key.get_ref()), place, node });
+            entries.push(Entry { key: self.builder.text(key.get_ref()), place, node });
         }
         self.builder.map(entries, place)
     }
@@ -75,7 +75,7 @@ impl Reader<'_> {
     fn value(&mut self, value: &DeValue<'_>, place: Place, depth: usize) -> Result<Node, SyntaxError> {
         self.builder.count(1, place)?;
         let value = match value {
-            DeValue::String(text) => Value::Str(text.as_ref().into()),
+            DeValue::String(text) => Value::Str(self.builder.text(text)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(Value::Int)
                 .map_err(|_| too_large(&number.to_string(), place))?,

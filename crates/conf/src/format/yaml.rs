@@ -168,8 +168,11 @@ impl Reader<'_> {
     ) -> Result<Option<Node>, SyntaxError> {
         let plain = style == ScalarStyle::Plain;
         let value = match tag {
-            None if plain => resolve(text, place)?,
-            None => Value::Str(text.into()),
+            None if plain => match resolve(text, place)? {
+                Some(value) => value,
+                None => Value::Str(self.builder.text(text)),
+            },
+            None => Value::Str(self.builder.text(text)),
             Some(tag) => tagged(text, tag, place)?,
         };
         if self.wants_key() {
@@ -197,7 +200,7 @@ impl Reader<'_> {
         if !matches!(value, Value::Str(_)) {
             return Err(bad_key(place, &format!("`{text}`")).help(format!("quote it: \"{text}\"")));
         }
-        let interned = self.builder.key(text);
+        let interned = self.builder.text(text);
         if let Some(Open { items: Items::Map { key, .. }, .. }) = self.open.last_mut() {
             *key = Some(Key { text: interned, place, merges: plain && text == "<<" });
         }
@@ -277,21 +280,21 @@ fn below(own: Node, other: &Node) -> Node {
     Node { value: Value::Map(Arc::new(Map::new(entries))), place: own.place }
 }
 
-/// A plain scalar by the core schema (YAML 1.2.2, section 10.3.2).
-fn resolve(text: &str, place: Place) -> Result<Value, SyntaxError> {
-    Ok(match text {
+/// A plain scalar by the core schema (YAML 1.2.2, section 10.3.2); `None` for a text.
+fn resolve(text: &str, place: Place) -> Result<Option<Value>, SyntaxError> {
+    Ok(Some(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
-        _ => match number(text, place)? {
-            Some(value) => value,
-            None => Value::Str(text.into()),
-        },
-    })
+        _ => return number(text, place),
+    }))
 }
 
 /// The number that a plain scalar is, if it is one.
 fn number(text: &str, place: Place) -> Result<Option<Value>, SyntaxError> {
+    if !text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+        return Ok(None);
+    }
     let radix = [("0o", 8), ("0x", 16)].into_iter().find_map(|(p, r)| Some((text.strip_prefix(p)?, r)));
     if let Some((digits, radix)) = radix {
         if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
@@ -350,16 +353,16 @@ fn tagged(text: &str, tag: &Tag, place: Place) -> Result<Value, SyntaxError> {
         _ => return Err(bad_tag(tag, place)),
     };
     match (tag.suffix.as_str(), value) {
-        ("float", Value::Int(number)) => Ok(Value::Float(number as f64)),
-        ("int", value @ Value::Int(_))
-        | ("float", value @ Value::Float(_))
-        | ("bool", value @ Value::Bool(_))
-        | ("null", value @ Value::Null) => Ok(value),
+        ("float", Some(Value::Int(number))) => Ok(Value::Float(number as f64)),
+        ("int", Some(value @ Value::Int(_)))
+        | ("float", Some(value @ Value::Float(_)))
+        | ("bool", Some(value @ Value::Bool(_)))
+        | ("null", Some(value @ Value::Null)) => Ok(value),
         (suffix, _) => Err(SyntaxError::new("syntax", place, format!("`{text}` is no `!!{suffix}`"))),
     }
 }
 
 /// True if a plain scalar with that text would be read as itself.
 fn reads_as_text(text: &str) -> bool {
-    matches!(resolve(text, Place::default()), Ok(Value::Str(_)))
+    matches!(resolve(text, Place::default()), Ok(None))
 }

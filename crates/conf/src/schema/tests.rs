@@ -135,3 +135,13 @@ fn units_say_in_the_schema_how_they_are_written() {
         assert_eq!(text.parse::<ByteSize>().is_ok(), fits, "{text}");
     }
 }
+
+#[test]
+fn maps_that_ignore_keys_are_named() {
+    let open = json!({ "properties": { "a": {} } });
+    let schema = json!({
+        "properties": { "properties": { "type": "string" }, "x": open }, "additionalProperties": false,
+        "$defs": { "b": { "oneOf": [{ "properties": {}, "unevaluatedProperties": false }, open] } },
+    });
+    assert_eq!(open_maps(&schema), ["/$defs/b/oneOf/1", "/properties/x"]);
+}

@@ -71,7 +71,10 @@ impl Reader<'_> {
         let value = match self.peek() {
             Some(b'{') => return self.nested(place, Self::map),
             Some(b'[') => return self.nested(place, Self::list),
-            Some(b'"') => Value::Str(self.string()?.into()),
+            Some(b'"') => {
+                let text = self.string()?;
+                Value::Str(self.builder.text(&text))
+            }
             Some(b'-' | b'0'..=b'9') => self.number(place)?,
             _ => self.word()?,
         };
@@ -110,7 +113,7 @@ impl Reader<'_> {
                     return Err(self.expected("`:`"));
                 }
                 let node = self.value()?;
-                entries.push(Entry { key: self.builder.key(&key), place: key_place, node });
+                entries.push(Entry { key: self.builder.text(&key), place: key_place, node });
                 if self.take(b'}') {
                     break;
                 }
