@@ -8,6 +8,7 @@ pub mod counters;
 pub mod drive;
 pub mod engine;
 pub mod generation;
+pub mod history;
 pub mod inputs;
 pub mod plan;
 pub mod revision;

@@ -1,0 +1,311 @@
+//! One revision as a file: a line with a checksum of all that follows, a line about it, a line with what it holds.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path as FsPath,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use evergate_conf::{
+    Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff,
+    format::{json::to_json, parse},
+    node::Place,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    plan::Redactor,
+    revision::{self, Layers, Pin, Record, Revision, RevisionId},
+};
+
+const MAGIC: &str = "evergate-revision 1 ";
+
+/// In a file, what stands for a value that is kept in `pinned/`.
+const SEALED: &str = "$sealed";
+
+/// The line about a revision.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Header {
+    #[serde(flatten)]
+    pub(super) record: Record,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+    files: String,
+    /// The body is what differs from that of this revision; absent: it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<RevisionId>,
+    /// Digest of the whole body, secrets included.
+    body: String,
+    /// Files in `pinned/` that this one, or no earlier one of its row, needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) pinned: Vec<String>,
+}
+
+/// The line with what a revision holds, as it is written.
+pub(super) struct Body(String);
+
+/// Puts a secret elsewhere and returns its name there.
+pub(super) type Seal<'a> = &'a mut dyn FnMut(&Node) -> String;
+
+/// Finds a secret by the name.
+pub(super) type Unseal<'a> = &'a dyn Fn(&str) -> Option<Node>;
+
+/// Why a file is no revision.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FormatError {
+    #[error("it is not a revision of this version")]
+    Magic,
+    #[error("its checksum is wrong: it was cut off or changed")]
+    Checksum,
+    #[error("it cannot be read: {0}")]
+    Syntax(String),
+    #[error("a secret or file that it refers to is missing or changed")]
+    Missing,
+    #[error("it does not lead to what it says")]
+    Mismatch,
+}
+
+/// Everything in a revision whose changes should cost what they change.
+pub(super) fn body_of(revision: &Revision) -> Node {
+    let pin = |pin: &Pin| {
+        let digest = pin.digest.map_or(Value::Null, |d| Value::Str(d.hex().into()));
+        (pin.path.to_string_lossy().into(), Node::made(digest))
+    };
+    map([
+        ("base".into(), revision.layers.base.clone()),
+        ("overlay".into(), revision.layers.overlay.clone()),
+        ("pins".into(), map(revision.pins.iter().map(pin))),
+    ])
+}
+
+fn map(entries: impl IntoIterator<Item = (Arc<str>, Node)>) -> Node {
+    let entry = |(key, node)| Entry { key, place: Place::default(), node };
+    Node::made(Value::Map(Arc::new(Map::new(entries.into_iter().map(entry).collect()))))
+}
+
+impl Header {
+    pub(super) fn new(
+        revision: &Revision,
+        summary: String,
+        body: &Node,
+        pinned: Vec<String>,
+        since: Option<RevisionId>,
+    ) -> Header {
+        Header {
+            record: Record::of(revision, summary),
+            held: revision.held.map(|d| d.hex()),
+            files: revision.files.hex(),
+            since,
+            body: body.digest().hex(),
+            pinned,
+        }
+    }
+
+    /// The revision with that body.
+    pub(super) fn revision(&self, body: &Node) -> Result<Revision, FormatError> {
+        if body.digest().hex() != self.body {
+            return Err(FormatError::Mismatch);
+        }
+        let part = |name| body.get(name).cloned().ok_or(FormatError::Mismatch);
+        let layers = Layers { base: part("base")?, overlay: part("overlay")? };
+        let pins = part("pins")?;
+        let pin = |e: &Entry| Ok(Pin::new(e.key.as_ref().into(), e.node.as_str().map(from_hex).transpose()?));
+        let pins: Vec<Pin> = match pins.as_map() {
+            Some(map) => map.entries().iter().map(pin).collect::<Result<_, FormatError>>()?,
+            None => return Err(FormatError::Mismatch),
+        };
+        let document = layers.document();
+        let digest = revision::digest(&document, &pins);
+        if digest.hex() != self.record.digest || RevisionId::new(self.record.id.seq, digest) != self.record.id
+        {
+            return Err(FormatError::Mismatch);
+        }
+        Ok(Revision {
+            id: self.record.id,
+            digest,
+            parent: self.record.parent,
+            origin: self.record.origin,
+            author: self.record.author.clone(),
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(self.record.time_ms),
+            restores: self.record.restores,
+            held: self.held.as_deref().map(from_hex).transpose()?,
+            files: from_hex(&self.files)?,
+            layers,
+            document,
+            pins: pins.into(),
+        })
+    }
+}
+
+fn from_hex(text: &str) -> Result<Digest, FormatError> {
+    let hash = blake3::Hash::from_hex(text).map_err(|e| FormatError::Syntax(e.to_string()))?;
+    Ok(Digest(*hash.as_bytes()))
+}
+
+impl Body {
+    pub(super) fn whole(body: &Node, redactor: &Redactor, seal: Seal<'_>) -> Body {
+        Body(to_json(&seal_below(&mut Path::root(), body, redactor, seal)))
+    }
+
+    /// What differs, as a list of `{ at: [keys], to: value }`; without `to` the key goes.
+    pub(super) fn since(old: &Node, new: &Node, redactor: &Redactor, seal: Seal<'_>) -> Body {
+        let mut steps = Vec::new();
+        for change in diff(old, new) {
+            let keys = change.path.segments().iter().map(|k| Node::made(Value::Str(Arc::clone(k)))).collect();
+            let mut step = vec![("at".into(), Node::made(Value::List(keys)))];
+            if let Some(after) = change.after {
+                let to = if inside_secret(new, &change.path, redactor) {
+                    stand_in(&seal(&after))
+                } else {
+                    seal_below(&mut change.path.clone(), &after, redactor, seal)
+                };
+                step.push(("to".into(), to));
+            }
+            steps.push(map(step));
+        }
+        Body(to_json(&Node::made(Value::List(steps.into()))))
+    }
+}
+
+/// The path in the document of a path in a body; nothing else holds secrets.
+fn in_document(path: &Path) -> Option<Path> {
+    match path.segments() {
+        [layer, rest @ ..] if matches!(layer.as_ref(), "base" | "overlay") => {
+            Some(rest.iter().cloned().collect())
+        }
+        _ => None,
+    }
+}
+
+fn inside_secret(root: &Node, path: &Path, redactor: &Redactor) -> bool {
+    let (mut at, mut node) = (Path::root(), root);
+    for key in path.segments() {
+        if in_document(&at).is_some_and(|at| redactor(&at, node)) {
+            return true;
+        }
+        at.push(Arc::clone(key));
+        match node.get(key) {
+            Some(below) => node = below,
+            None => return false,
+        }
+    }
+    false
+}
+
+fn stand_in(name: &str) -> Node {
+    map([(SEALED.into(), Node::made(Value::Str(name.into())))])
+}
+
+/// The name, if this stands for a secret, or only looks so.
+fn sealed_name(node: &Node) -> Option<&Node> {
+    match node.as_map()?.entries() {
+        [only] if only.key.as_ref() == SEALED => Some(&only.node),
+        _ => None,
+    }
+}
+
+fn seal_below(at: &mut Path, node: &Node, redactor: &Redactor, seal: Seal<'_>) -> Node {
+    let secret = in_document(at).is_some_and(|at| redactor(&at, node));
+    if secret || sealed_name(node).is_some() {
+        return stand_in(&seal(node));
+    }
+    let mut below = |key: Arc<str>, node: &Node| {
+        at.push(key);
+        let sealed = seal_below(at, node, redactor, seal);
+        at.pop();
+        sealed
+    };
+    match &node.value {
+        Value::Map(map) => {
+            let entry = |e: &Entry| Entry { node: below(Arc::clone(&e.key), &e.node), ..e.clone() };
+            Node::made(Value::Map(Arc::new(Map::new(map.entries().iter().map(entry).collect()))))
+        }
+        Value::List(list) => {
+            let items = list.iter().enumerate().map(|(i, item)| below(i.to_string().into(), item));
+            Node::made(Value::List(items.collect()))
+        }
+        _ => node.clone(),
+    }
+}
+
+fn unseal_below(node: &Node, unseal: Unseal<'_>) -> Result<Node, FormatError> {
+    if let Some(name) = sealed_name(node) {
+        return name.as_str().and_then(unseal).ok_or(FormatError::Missing);
+    }
+    Ok(match &node.value {
+        Value::Map(map) => {
+            let entry = |e: &Entry| Ok(Entry { node: unseal_below(&e.node, unseal)?, ..e.clone() });
+            let entries = map.entries().iter().map(entry).collect::<Result<_, FormatError>>()?;
+            Node::made(Value::Map(Arc::new(Map::new(entries))))
+        }
+        Value::List(list) => {
+            let items = list.iter().map(|n| unseal_below(n, unseal)).collect::<Result<Arc<[_]>, _>>()?;
+            Node::made(Value::List(items))
+        }
+        _ => node.clone(),
+    })
+}
+
+pub(super) fn encode(header: &Header, body: &Body) -> String {
+    // Fails only for what is no JSON, which a header has not.
+    let rest = format!("{}\n{}\n", serde_json::to_string(header).unwrap_or_default(), body.0);
+    format!("{MAGIC}{}\n{rest}", blake3::hash(rest.as_bytes()).to_hex())
+}
+
+/// The parts of a file: its header, and its body as it is written.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Header, Node), FormatError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Checksum)?;
+    let (sum, rest) = text.strip_prefix(MAGIC).and_then(|t| t.split_once('\n')).ok_or(FormatError::Magic)?;
+    if blake3::hash(rest.as_bytes()).to_hex().as_str() != sum {
+        return Err(FormatError::Checksum);
+    }
+    let (header, body) = rest.split_once('\n').ok_or(FormatError::Checksum)?;
+    let header = serde_json::from_str(header).map_err(|e| FormatError::Syntax(e.to_string()))?;
+    Ok((header, tree(body)?))
+}
+
+/// A JSON text that this program wrote itself.
+pub(super) fn tree(text: &str) -> Result<Node, FormatError> {
+    const LIMITS: Limits = Limits { depth: 512, bytes: usize::MAX, nodes: usize::MAX, alias_nodes: 0 };
+    parse(text, Format::Json, FileId::NONE, &LIMITS).map_err(|e| FormatError::Syntax(e.to_string()))
+}
+
+/// The line about a revision, without a look at the rest; its checksum is not compared.
+pub(super) fn read_header(path: &FsPath) -> io::Result<Header> {
+    let mut lines = BufReader::new(File::open(path)?).lines();
+    let (_magic, header) = (lines.next().transpose()?, lines.next().transpose()?);
+    Ok(serde_json::from_str(&header.unwrap_or_default())?)
+}
+
+/// The body that a written one stands for; `old` is what it differs from.
+pub(super) fn restore(written: &Node, old: Option<Node>, unseal: Unseal<'_>) -> Result<Node, FormatError> {
+    let Some(mut body) = old else { return unseal_below(written, unseal) };
+    let Value::List(steps) = &written.value else { return Err(FormatError::Mismatch) };
+    for step in steps.iter() {
+        let Some(Value::List(keys)) = step.get("at").map(|n| &n.value) else {
+            return Err(FormatError::Mismatch);
+        };
+        let keys: Option<Vec<&str>> = keys.iter().map(Node::as_str).collect();
+        let to = step.get("to").map(|n| unseal_below(n, unseal)).transpose()?;
+        body = with(&body, &keys.ok_or(FormatError::Mismatch)?, to)?;
+    }
+    Ok(body)
+}
+
+/// The tree with another value at a path, or without it.
+fn with(node: &Node, keys: &[&str], to: Option<Node>) -> Result<Node, FormatError> {
+    let Some((first, rest)) = keys.split_first() else { return to.ok_or(FormatError::Mismatch) };
+    let map = node.as_map().ok_or(FormatError::Mismatch)?;
+    let old = map.get(first);
+    let new = match (rest.is_empty(), old) {
+        (true, _) => to,
+        (false, Some(old)) => Some(with(old, rest, to)?),
+        (false, None) => return Err(FormatError::Mismatch),
+    };
+    let mut entries: Vec<Entry> =
+        map.entries().iter().filter(|e| e.key.as_ref() != *first).cloned().collect();
+    entries.extend(new.map(|node| Entry { key: (*first).into(), place: Place::default(), node }));
+    Ok(Node::made(Value::Map(Arc::new(Map::new(entries)))))
+}
