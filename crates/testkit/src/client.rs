@@ -252,6 +252,18 @@ impl Door {
         Ok(Conn { speech, certificate, over: false })
     }
 
+    /// Sends bytes as they are and gives back everything that comes until the server closes the connection.
+    ///
+    /// # Errors
+    /// If it does not close within twenty seconds.
+    pub async fn shout(&self, bytes: &[u8]) -> Result<String, Failure> {
+        let mut line = Line::new(self.dial().await?.0);
+        // The server may have refused and closed before it was told all.
+        let _ = line.writer.raw(bytes).await;
+        let rest = timeout(PATIENCE, line.reader.rest()).await.map_err(|_| Failure::Late)?;
+        Ok(String::from_utf8_lossy(&rest).into_owned())
+    }
+
     /// Connects, asks one thing and hangs up.
     ///
     /// # Errors

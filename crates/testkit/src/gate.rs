@@ -22,6 +22,7 @@ use crate::{
     client::{Answer, Ask, Door},
     events::Events,
     ports, process,
+    scene::merge_patch,
 };
 
 /// Longest that anything may take before a test is taken to hang.
@@ -316,6 +317,14 @@ impl Gate {
         let verdict = self.change(document).await;
         assert_eq!(verdict["verdict"], "applied", "{verdict:#}");
         verdict["revision"].as_str().expect("a revision").to_owned()
+    }
+
+    /// Changes what the file says by a merge patch and panics unless it is applied.
+    pub async fn amend(&self, patch: &Value) -> String {
+        let text = std::fs::read_to_string(&self.home().file).expect("a document");
+        let mut document = serde_json::from_str(&text).expect("a document that the kit wrote");
+        merge_patch(&mut document, patch);
+        self.apply(&document).await
     }
 
     /// Writes a document and waits for nothing.

@@ -19,6 +19,8 @@ pub mod paced;
 pub mod ports;
 pub mod process;
 pub mod rng;
+pub mod scene;
+pub mod stand;
 pub mod trial;
 pub mod ws;
 
@@ -29,3 +31,4 @@ pub use events::Events;
 pub use gate::{Gate, Home, Launch};
 pub use load::{Crowd, Manner, Outcome};
 pub use rng::Rng;
+pub use stand::Stand;
