@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     node::{Map, Node, Value},
     path::Path,
+    secret,
 };
 
 /// One value that differs. A map that is only on one side is one change; where both sides are maps, their
@@ -19,6 +20,23 @@ pub struct Change {
     pub before: Option<Node>,
     /// What it is; `None` if it was removed.
     pub after: Option<Node>,
+}
+
+impl Change {
+    /// The change as it may be shown: values of secrets are `***`.
+    #[must_use]
+    pub fn redacted(&self) -> Change {
+        let inside = self.path.segments().iter().any(|key| key.as_ref() == "literal");
+        let show = |node: &Node| match inside {
+            true => Node { value: Value::Str(secret::HIDDEN.into()), place: node.place },
+            false => secret::redact(node),
+        };
+        Change {
+            path: self.path.clone(),
+            before: self.before.as_ref().map(show),
+            after: self.after.as_ref().map(show),
+        }
+    }
 }
 
 /// The changes that lead from `a` to `b`, in the order of their paths.
@@ -73,15 +91,16 @@ pub(crate) fn pairs<'a>(a: &'a Map, b: &'a Map) -> impl Iterator<Item = Pair<'a>
     })
 }
 
-/// As JSON: `{ path, before, after }`; a side that is missing is left out.
+/// As JSON: `{ path, before, after }`, secrets hidden; a side that is missing is left out.
 impl Serialize for Change {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = self.redacted();
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("path", &self.path)?;
-        if let Some(before) = &self.before {
+        map.serialize_entry("path", &shown.path)?;
+        if let Some(before) = &shown.before {
             map.serialize_entry("before", before)?;
         }
-        if let Some(after) = &self.after {
+        if let Some(after) = &shown.after {
             map.serialize_entry("after", after)?;
         }
         map.end()

@@ -8,7 +8,10 @@ use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-use crate::node::Digest;
+use crate::{
+    node::{Digest, Node, Value},
+    schema::{rewrite_entries, rewrite_items},
+};
 
 /// A secret, written `{ env: NAME }`, `{ file: path }` or `{ literal: "…" }`. Equal if the reference and the
 /// value are. A file's last line break is not part of the value.
@@ -47,9 +50,31 @@ pub enum SecretError {
     Unreadable(String, std::io::Error),
 }
 
+/// Stands where a secret is.
+pub(crate) const HIDDEN: &str = "***";
+
 /// Said to who writes a secret as a plain text.
 pub(crate) const BARE: &str = "a secret is not written in the document: say where it is kept, \
      `{ env: NAME }` or `{ file: path }`, or mark it with `{ literal: … }`";
+
+/// The tree as it may be shown: the value of every key `literal` is `***`. The rest is shared with `node`.
+#[must_use]
+pub fn redact(node: &Node) -> Node {
+    hide(node).unwrap_or_else(|| node.clone())
+}
+
+/// The new node; `None` if there is nothing to hide.
+fn hide(node: &Node) -> Option<Node> {
+    let value = match &node.value {
+        Value::List(items) => Value::List(rewrite_items(items, hide)?),
+        Value::Map(map) => Value::Map(rewrite_entries(map, |e| match e.key.as_ref() {
+            "literal" => Some(Node { value: Value::Str(HIDDEN.into()), place: e.node.place }),
+            _ => hide(&e.node),
+        })?),
+        _ => return None,
+    };
+    Some(Node { value, place: node.place })
+}
 
 impl Secret {
     /// Reads the value of an environment variable.
@@ -155,7 +180,7 @@ impl Serialize for Secret {
         match &self.reference {
             Reference::Env(name) => map.serialize_entry("env", name)?,
             Reference::File(path) => map.serialize_entry("file", path)?,
-            Reference::Literal => map.serialize_entry("literal", "***")?,
+            Reference::Literal => map.serialize_entry("literal", HIDDEN)?,
         }
         map.end()
     }
@@ -289,6 +314,19 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_tree_is_shown_without_literals() {
+        let json = serde_json::json!({
+            "a": { "literal": "hunter2" }, "b": [{ "literal": ["hunter2"] }], "c": { "env": "X" },
+        });
+        let node = crate::format::from_json_value(&json).unwrap();
+        let shown = redact(&node);
+        let expected = r#"{"a":{"literal":"***"},"b":[{"literal":"***"}],"c":{"env":"X"}}"#;
+        assert_eq!(crate::format::to_json(&shown), expected);
+        assert!(shown.get("c").unwrap().same(node.get("c").unwrap()));
+        assert!(redact(node.get("c").unwrap()).same(node.get("c").unwrap()));
     }
 
     #[test]

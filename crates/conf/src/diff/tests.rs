@@ -33,6 +33,17 @@ fn changes_are_leaves_or_whole_objects() {
     assert_eq!(lines("a: 1", "a: { b: 1 }"), [r#"{"path":"a","before":1,"after":{"b":1}}"#]);
 }
 
+#[test]
+fn no_change_shows_a_secret() {
+    let rows = lines(
+        "a: { literal: hunter2 }\nb: { env: X }",
+        "a: { literal: hunter3 }\nb: { literal: hunter2 }\nc: { d: { literal: hunter2 } }",
+    );
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| !row.contains("hunter")), "{rows:?}");
+    assert_eq!(rows[0], r#"{"path":"a.literal","before":"***","after":"***"}"#);
+}
+
 /// Puts a change into a tree.
 fn apply(node: &Node, path: &[Arc<str>], after: Option<&Node>) -> Option<Node> {
     let Some((key, rest)) = path.split_first() else { return after.cloned() };
