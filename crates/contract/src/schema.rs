@@ -22,8 +22,8 @@ pub fn schema() -> Value {
 fn include() -> Value {
     let path = json!({ "type": "string", "minLength": 1 });
     json!({
-        "description": "Files whose content belongs to this document, relative to it; `*` stands for any part of a \
-                        file name. What this file says itself comes last and wins.",
+        "description": "Files and folders whose content belongs to this document, relative to it; `*` stands for any \
+                        part of a name. What this file says itself comes last and wins.",
         "anyOf": [path, { "type": "array", "items": path }],
     })
 }

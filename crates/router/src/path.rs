@@ -188,8 +188,16 @@ fn has_dot_segment(path: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn rule(path: PathMatch) -> PathRule {
-        PathRule::new(Some(&path)).unwrap()
+    fn exact(path: &str) -> PathRule {
+        PathRule::new(Some(&PathMatch::Exact(path.into()))).unwrap()
+    }
+
+    fn prefix(path: &str) -> PathRule {
+        PathRule::new(Some(&PathMatch::Prefix(path.into()))).unwrap()
+    }
+
+    fn regex(path: &str) -> PathRule {
+        PathRule::new(Some(&PathMatch::Regex(path.into()))).unwrap()
     }
 
     #[test]
@@ -245,7 +253,7 @@ mod tests {
 
     #[test]
     fn prefixes_end_on_segment_borders() {
-        for (prefix, path, rest) in [
+        for (text, path, rest) in [
             ("/api", "/api", Some("")),
             ("/api", "/api/", Some("/")),
             ("/api", "/api/x", Some("/x")),
@@ -257,14 +265,12 @@ mod tests {
             ("/", "*", None),
             ("/%61", "/a/b", Some("/b")),
         ] {
-            assert_eq!(rule(PathMatch::Prefix(prefix.into())).rest(path), rest, "{prefix} {path}");
+            assert_eq!(prefix(text).rest(path), rest, "{text} {path}");
         }
     }
 
     #[test]
     fn rewrites() {
-        let prefix = |p: &str| rule(PathMatch::Prefix(p.into()));
-        let regex = |p: &str| rule(PathMatch::Regex(p.into()));
         for (rule, to, path, expected) in [
             (prefix("/api"), "/", "/api/x/", "/x/"),
             (prefix("/api"), "/", "/api", "/"),
@@ -274,7 +280,7 @@ mod tests {
             (prefix("/"), "/v2", "/x", "/v2/x"),
             (prefix("/api"), "/", "/api//x", "//x"),
             (PathRule::Any, "/v2", "/x", "/v2"),
-            (rule(PathMatch::Exact("/a".into())), "/b", "/a", "/b"),
+            (exact("/a"), "/b", "/a", "/b"),
             (regex("^/user/(?<id>[0-9]+)/(.*)$"), "/u/$2/$id", "/user/7/x/y", "/u/x/y/7"),
             (regex("^(.*)$"), "$1", "/x", "/x"),
         ] {
@@ -284,8 +290,6 @@ mod tests {
 
     #[test]
     fn redirects() {
-        let prefix = |p: &str| rule(PathMatch::Prefix(p.into()));
-        let regex = |p: &str| rule(PathMatch::Regex(p.into()));
         for (rule, to, path, query, expected) in [
             (prefix("/old"), "/new", "/old/x", None, "/new"),
             (prefix("/old"), "/new/*", "/old/x", Some("q=1"), "/new/x?q=1"),
@@ -298,7 +302,7 @@ mod tests {
             (PathRule::Any, "https://h/*", "/x/y", None, "https://h/x/y"),
             (PathRule::Any, "https://h/*", "/", None, "https://h/"),
             (regex("^/u/([0-9]+)"), "/user/$1", "/u/7", None, "/user/7"),
-            (rule(PathMatch::Exact("/a".into())), "/b", "/a", None, "/b"),
+            (exact("/a"), "/b", "/a", None, "/b"),
             // Never another host.
             (prefix("/old"), "/*", "/old//evil.example", None, "/evil.example"),
             (prefix("/old"), "/*", "/old/\\evil.example", None, "/evil.example"),
