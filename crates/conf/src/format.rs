@@ -203,16 +203,17 @@ impl Builder {
 }
 
 /// A number that is not whole, if every format can hold it.
-fn finite(number: f64, text: &str, place: Place) -> Result<Value, SyntaxError> {
+fn finite(number: f64, place: Place) -> Result<Value, SyntaxError> {
     if number.is_finite() {
         Ok(Value::Float(number))
     } else {
-        Err(SyntaxError::new("number", place, format!("`{text}` is not a finite number")))
+        Err(SyntaxError::new("number", place, "not a finite number"))
     }
 }
 
-fn too_large(text: &str, place: Place) -> SyntaxError {
-    SyntaxError::new("number", place, format!("`{text}` does not fit a 64-bit number"))
+/// Does not quote the number: nothing here knows whether it is a secret.
+fn too_large(place: Place) -> SyntaxError {
+    SyntaxError::new("number", place, "the number does not fit 64 bits with a sign")
 }
 
 #[cfg(test)]

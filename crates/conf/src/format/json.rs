@@ -52,7 +52,7 @@ pub fn from_json_value(json: &Json) -> Result<Node, SyntaxError> {
         Json::Number(n) => match (n.as_i64(), n.is_u64(), n.as_f64()) {
             (Some(i), ..) => Value::Int(i),
             (None, false, Some(x)) => Value::Float(x),
-            _ => return Err(too_large(&n.to_string(), Place::default())),
+            _ => return Err(too_large(Place::default())),
         },
         Json::String(s) => Value::Str(s.as_str().into()),
         Json::Array(items) => Value::List(items.iter().map(from_json_value).collect::<Result<_, _>>()?),

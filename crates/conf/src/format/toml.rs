@@ -78,10 +78,10 @@ impl Reader<'_> {
             DeValue::String(text) => Value::Str(self.builder.text(text)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(Value::Int)
-                .map_err(|_| too_large(&number.to_string(), place))?,
+                .map_err(|_| too_large(place))?,
             DeValue::Float(number) => {
                 let parsed = number.as_str().parse().unwrap_or(f64::NAN);
-                finite(parsed, number.as_str(), place)?
+                finite(parsed, place)?
             }
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Datetime(time) => Value::Str(time.to_string().into()),

@@ -302,21 +302,21 @@ fn number(text: &str, place: Place) -> Result<Option<Value>, SyntaxError> {
         }
         return match i64::from_str_radix(digits, radix) {
             Ok(number) => Ok(Some(Value::Int(number))),
-            Err(_) => Err(too_large(text, place)),
+            Err(_) => Err(too_large(place)),
         };
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return finite(f64::INFINITY, text, place).map(Some);
+        return finite(f64::INFINITY, place).map(Some);
     }
     if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().map(|n| Some(Value::Int(n))).map_err(|_| too_large(text, place));
+        return text.parse().map(|n| Some(Value::Int(n))).map_err(|_| too_large(place));
     }
     if !is_float(unsigned) {
         return Ok(None);
     }
     match text.parse() {
-        Ok(number) => finite(number, text, place).map(Some),
+        Ok(number) => finite(number, place).map(Some),
         Err(_) => Ok(None),
     }
 }
@@ -358,7 +358,7 @@ fn tagged(text: &str, tag: &Tag, place: Place) -> Result<Value, SyntaxError> {
         | ("float", Some(value @ Value::Float(_)))
         | ("bool", Some(value @ Value::Bool(_)))
         | ("null", Some(value @ Value::Null)) => Ok(value),
-        (suffix, _) => Err(SyntaxError::new("syntax", place, format!("`{text}` is no `!!{suffix}`"))),
+        (suffix, _) => Err(SyntaxError::new("syntax", place, format!("this is no `!!{suffix}`"))),
     }
 }
 

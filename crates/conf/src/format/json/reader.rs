@@ -191,9 +191,9 @@ impl Reader<'_> {
         }
         let text = self.text.get(start..self.at).unwrap_or_default();
         if whole {
-            return text.parse().map(Value::Int).map_err(|_| too_large(text, place));
+            return text.parse().map(Value::Int).map_err(|_| too_large(place));
         }
-        text.parse().map_err(|_| too_large(text, place)).and_then(|number| finite(number, text, place))
+        text.parse().map_err(|_| too_large(place)).and_then(|number| finite(number, place))
     }
 
     fn string(&mut self) -> Result<String, SyntaxError> {
