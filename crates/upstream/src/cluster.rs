@@ -154,7 +154,8 @@ impl Member {
     #[must_use]
     pub fn is_up(&self, checked: bool, ejecting: bool) -> bool {
         let dead = checked && self.state.verdict() == Verdict::Unhealthy;
-        !dead && !(ejecting && self.state.is_ejected())
+        let set_aside = ejecting && self.state.is_ejected();
+        !dead && !set_aside
     }
 }
 

@@ -14,6 +14,8 @@ pub mod forward;
 pub mod health;
 pub mod local;
 mod pool;
+#[cfg(test)]
+mod testing;
 
 pub use cluster::{Build, Cluster, Member};
 pub use endpoint::{EndpointState, Verdict};
