@@ -54,6 +54,11 @@ fn each_keyword_is_checked() {
         (json!({ "type": "string", "minLength": 1 }), "''", "expected a text, found an empty text"),
         (json!({ "type": "string", "maxLength": 2 }), "abc", "expected at most 2 characters, found 3"),
         (json!({ "type": "string", "pattern": "^a+$" }), "ab", "`ab` does not look like `^a+$`"),
+        (
+            json!({ "type": "string", "pattern": "^a+$", "examples": ["a", "aa"] }),
+            "ab",
+            "`ab` does not look like `a` or `aa`",
+        ),
         (json!({ "type": "array", "minItems": 1 }), "[]", "expected at least 1 items, found 0"),
         (json!({ "type": "array", "maxItems": 1 }), "[1, 2]", "expected at most 1 items, found 2"),
         (json!({ "type": "array", "uniqueItems": true }), "[a, b, a]", "the text `a` is written twice"),

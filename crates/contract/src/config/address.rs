@@ -81,7 +81,8 @@ impl JsonSchema for Address {
         json_schema!({
             "type": "string",
             "pattern": PATTERN,
-            "description": "An address and port: `127.0.0.1:8080`, `[::1]:8080`, or `:8080` for every address.",
+            "examples": ["127.0.0.1:8080", "[::1]:8080", ":8080"],
+            "description": "An address and a port, no name; `:8080` stands for every address of the machine.",
         })
     }
 }

@@ -13,7 +13,7 @@ use super::short::{self, ShortForm};
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "Endpoint", transform = text_form)]
 pub struct Endpoint {
-    /// `http://host:port` or `https://host:port`, without path. Default port 80 or 443.
+    /// `http://` or `https://`, a host and perhaps a port (default 80 or 443); no path.
     #[serde(with = "url")]
     #[schemars(with = "url::Url")]
     pub url: Uri,
@@ -110,7 +110,8 @@ mod url {
         json_schema!({
             "type": "string",
             "pattern": PATTERN,
-            "description": "`http://host:port` or `https://host:port`, without path. Default port 80 or 443.",
+            "examples": ["http://127.0.0.1:3000", "https://api.example.com"],
+            "description": "`http://` or `https://`, a host and perhaps a port (default 80 or 443); no path.",
         })
     }
 

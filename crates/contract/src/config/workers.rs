@@ -75,7 +75,7 @@ impl JsonSchema for Workers {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "`auto`, or a number from 1 to 512.",
-            "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": MAX }],
+            "anyOf": [{ "type": "string", "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": MAX }],
         })
     }
 }

@@ -3,7 +3,7 @@
 use regex::Regex;
 use serde_json::Value as Json;
 
-use super::Check;
+use super::{Check, list};
 use crate::{
     format::to_json_value,
     node::{Node, Place, Value},
@@ -87,7 +87,15 @@ impl<'a> Check<'a, '_> {
             && !matches(pattern, text)
         {
             let shown = if self.sensitive { "this".to_owned() } else { format!("`{}`", shorten(text)) };
-            self.problem("value", place, format!("{shown} does not look like `{pattern}`"));
+            // People read examples and descriptions; a pattern only where a type has nothing better.
+            let examples: Vec<&str> = list(schema, "examples").iter().filter_map(Json::as_str).collect();
+            if examples.is_empty() {
+                self.problem("value", place, format!("{shown} does not look like `{pattern}`"));
+            } else {
+                let message = format!("{shown} does not look like {}", one_of(&ticked(examples)));
+                let about = schema.get("description").and_then(Json::as_str);
+                self.problem("value", place, message).help = about.map(str::to_owned);
+            }
         }
     }
 
