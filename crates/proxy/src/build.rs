@@ -18,7 +18,7 @@ use evergate_contract::{
     config::{self, Listener, Name, Protocol, Workers},
 };
 use evergate_kit::Keep;
-use evergate_reload::{Build, Inputs};
+use evergate_reload::{Build, Holders, Inputs};
 use evergate_router::{Rule, Table};
 use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
@@ -27,7 +27,7 @@ use crate::{
     listen::{Bound, Incarnation},
     meter::RouteLabel,
     route::Route,
-    snapshot::{Entrance, Snapshot},
+    snapshot::{Entrance, Holds, Snapshot},
 };
 
 /// What building needs and what outlives every snapshot.
@@ -84,6 +84,14 @@ pub(crate) fn snapshot(
     let routes = b.routes(&numbers);
     let Some((table, routes)) = routes.filter(|_| !b.report.has_errors()) else { return Err(b.report) };
     let workers = worker_count(build.config.workers);
+    let holds = Arc::new(Holds::default());
+    let counted = holds.clone();
+    // An idle connection holds nothing; a request holds one.
+    build.generation.count_by(move || Holders {
+        connections: counted.requests(),
+        requests: counted.requests(),
+        bytes: None,
+    });
     let snapshot = Snapshot {
         revision: build.id,
         table,
@@ -91,7 +99,8 @@ pub(crate) fn snapshot(
         clusters,
         numbers,
         workers,
-        generation: build.generation,
+        holds,
+        _generation: build.generation,
     };
     Ok((snapshot, routes))
 }

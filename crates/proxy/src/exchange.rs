@@ -78,7 +78,7 @@ pub(crate) async fn answer(
         began: Instant::now(),
     };
     let id = headers::request_id(&mut request.parts.headers, &worker.rng);
-    let view = worker.view();
+    let view = worker.view().hold();
     conn.request_began(view.sequence);
     let answered = match view.snapshot() {
         Some(snapshot) => routed(worker, conn, snapshot, request, &mut tally, inform).await,

@@ -59,18 +59,16 @@ impl Edits {
 
 /// Takes off what belongs to one connection only (RFC 9110 §7.6.1). `TE` is left to who sends the request on.
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        for token in connection.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+    if headers.contains_key(header::CONNECTION) {
+        let says: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+        headers.remove(header::CONNECTION);
+        for token in says.iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii) {
             if let Ok(name) = HeaderName::from_bytes(token)
                 && name != header::HOST
                 && name != header::TE
             {
                 headers.remove(name);
             }
-        }
-        // A second Connection header is rare, and names what the first forgot.
-        if headers.contains_key(header::CONNECTION) {
-            remove_hop_by_hop(headers);
         }
     }
     for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {

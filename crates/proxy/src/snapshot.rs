@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -33,8 +33,29 @@ pub(crate) struct Snapshot {
     pub numbers: Arc<HashMap<Name, usize>>,
     /// Threads that are to serve.
     pub workers: usize,
+    /// Requests that each worker holds this snapshot for.
+    pub holds: Arc<Holds>,
     /// Tells the engine when the last holder of this snapshot is gone.
-    pub generation: Generation,
+    pub _generation: Generation,
+}
+
+/// Counts holders of a snapshot: one counter for each worker, written by that worker alone.
+#[derive(Debug, Default)]
+pub(crate) struct Holds(Mutex<Vec<Arc<AtomicU64>>>);
+
+impl Holds {
+    /// A counter for one more worker. Locks, but only when a worker takes the snapshot up.
+    pub(crate) fn join(&self) -> Arc<AtomicU64> {
+        let counter = Arc::new(AtomicU64::new(0));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counter.clone());
+        counter
+    }
+
+    /// Requests in all.
+    pub(crate) fn requests(&self) -> u64 {
+        let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Snapshot {

@@ -7,7 +7,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc as std_mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -67,15 +71,40 @@ pub(crate) struct Shared {
 pub(crate) struct View {
     snapshot: Option<Arc<Snapshot>>,
     reaper: std_mpsc::Sender<Arc<Snapshot>>,
+    requests: Arc<AtomicU64>,
     /// Of the snapshot; rises with each publication.
     pub sequence: u64,
 }
+
+/// A request's hold on a view, counted.
+pub(crate) struct Held(Rc<View>);
 
 impl View {
     /// The snapshot.
     #[must_use]
     pub(crate) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.snapshot.as_ref()
+    }
+
+    /// Holds it for a request.
+    pub(crate) fn hold(self: Rc<View>) -> Held {
+        // Written by this thread alone: no need for a locked instruction.
+        self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Held(self)
+    }
+}
+
+impl std::ops::Deref for Held {
+    type Target = View;
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let requests = &self.0.requests;
+        requests.store(requests.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 }
 
@@ -119,7 +148,12 @@ impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Rc<Worker> {
         let clock = Clock::new(Instant::now());
         let seed = u64::from(std::process::id()) << 16 ^ index as u64 ^ now_unix().as_nanos() as u64;
-        let view = Rc::new(View { snapshot: None, reaper: shared.reaper.clone(), sequence: 0 });
+        let view = Rc::new(View {
+            snapshot: None,
+            reaper: shared.reaper.clone(),
+            requests: Arc::default(),
+            sequence: 0,
+        });
         Rc::new(Worker {
             upstreams: Local::new(clock.clone(), index, seed),
             rng: Rng::new(seed),
@@ -150,8 +184,12 @@ impl Worker {
         // The epoch is read first: a publication in between is seen at the next look.
         let epoch = self.shared.published.epoch();
         let Some(snapshot) = self.shared.published.load() else { return };
-        let view =
-            View { snapshot: Some(snapshot.clone()), reaper: self.shared.reaper.clone(), sequence: epoch };
+        let view = View {
+            requests: snapshot.holds.join(),
+            snapshot: Some(snapshot.clone()),
+            reaper: self.shared.reaper.clone(),
+            sequence: epoch,
+        };
         self.epoch.set(epoch);
         let before = self.view.replace(Rc::new(view));
         self.follow_listeners(&snapshot);
