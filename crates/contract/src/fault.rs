@@ -230,3 +230,48 @@ impl Error for Fault {
         self.cause.as_ref().map(|cause| &**cause as &(dyn Error + 'static))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_status_side_and_code() {
+        use Side::{Client, Gateway, Upstream};
+        let rows = [
+            (K::BadRequest("why"), 400, Client, "bad_request"),
+            (K::NoRoute, 404, Client, "no_route"),
+            (K::NotFound, 404, Client, "not_found"),
+            (K::MethodNotAllowed, 405, Client, "method_not_allowed"),
+            (K::ClientTimeout, 408, Client, "client_timeout"),
+            (K::ClientGone, 499, Client, "client_gone"),
+            (K::BodyTooLarge, 413, Client, "body_too_large"),
+            (K::UriTooLong, 414, Client, "uri_too_long"),
+            (K::HeaderTooLarge, 431, Client, "header_too_large"),
+            (K::ExpectationFailed, 417, Client, "expectation_failed"),
+            (K::UpstreamConnect, 502, Upstream, "upstream_connect"),
+            (K::UpstreamReset, 502, Upstream, "upstream_reset"),
+            (K::UpstreamProtocol, 502, Upstream, "upstream_protocol"),
+            (K::UpstreamTimeout, 504, Upstream, "upstream_timeout"),
+            (K::NoEndpoint, 503, Upstream, "no_endpoint"),
+            (K::NotReady, 503, Gateway, "not_ready"),
+            (K::Loop, 508, Gateway, "loop_detected"),
+            (K::Internal, 500, Gateway, "internal"),
+        ];
+        for (kind, status, side, code) in rows {
+            assert_eq!((kind.status().as_u16(), kind.side(), kind.code()), (status, side, code));
+            // Only a request of which nothing was sent may go elsewhere whatever it asks.
+            assert_eq!(kind.retry_safe(), kind == K::UpstreamConnect, "{code}");
+        }
+        let codes: std::collections::BTreeSet<_> = rows.iter().map(|row| row.3).collect();
+        assert_eq!(codes.len(), rows.len());
+    }
+
+    #[test]
+    fn the_cause_is_kept_from_the_message() {
+        let fault = Fault::new(K::UpstreamConnect).because("10.0.0.1 refused");
+        assert_eq!(fault.to_string(), "the upstream cannot be reached");
+        assert_eq!(fault.source().map(ToString::to_string).as_deref(), Some("10.0.0.1 refused"));
+        assert_eq!(Fault::bad_request("bare LF").to_string(), "bare LF");
+    }
+}
