@@ -17,10 +17,14 @@ use std::{
 
 use serde_json::Value;
 
+mod broken;
+mod changes;
+mod kill;
 mod nginx;
 mod table;
+mod websockets;
 
-const NAMES: [&str; 1] = ["nginx"];
+const NAMES: [&str; 5] = ["changes", "websockets", "broken", "kill", "nginx"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -31,6 +35,10 @@ async fn main() {
     let binary = build();
     for name in NAMES.into_iter().filter(|n| all || wanted.iter().any(|w| w == n)) {
         let numbers = match name {
+            "changes" => changes::run(&binary).await,
+            "websockets" => websockets::run(&binary).await,
+            "broken" => broken::run(&binary).await,
+            "kill" => kill::run(&binary).await,
             "nginx" => nginx::run(&binary).await,
             _ => unreachable!("one of NAMES"),
         };

@@ -3,7 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier,
+    crypto::aws_lc_rs,
+    server::{WantsServerCert, WebPkiClientVerifier},
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Who signs certificates, and whom clients of this test trust.
@@ -54,15 +58,25 @@ impl Authority {
     /// For clients that trust this authority alone and offer these protocols.
     #[must_use]
     pub fn client(&self, alpn: &[&str]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).expect("an authority");
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = self.client_of(rustls::ALL_VERSIONS);
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// For clients that trust this authority alone and speak these TLS versions.
+    #[must_use]
+    pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("TLS versions")
+            .with_root_certificates(self.roots())
+            .with_no_client_auth()
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        roots
     }
 }
 
@@ -82,13 +96,27 @@ impl Leaf {
     /// For a server that shows this certificate and speaks these protocols.
     #[must_use]
     pub fn server(&self, alpn: &[&str]) -> Arc<ServerConfig> {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![self.der.clone()], self.key_der.clone_key())
-            .expect("a matching key");
+        let mut config = self.shown(versions().with_no_client_auth());
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         Arc::new(config)
     }
+
+    /// For an HTTP/1.1 server that wants a certificate of this authority from its clients.
+    #[must_use]
+    pub fn server_for(&self, clients: &Authority) -> Arc<ServerConfig> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients.roots()), provider);
+        let verifier = verifier.build().expect("an authority");
+        Arc::new(self.shown(versions().with_client_cert_verifier(verifier)))
+    }
+
+    fn shown(&self, builder: ConfigBuilder<ServerConfig, WantsServerCert>) -> ServerConfig {
+        builder.with_single_cert(vec![self.der.clone()], self.key_der.clone_key()).expect("a matching key")
+    }
+}
+
+fn versions() -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
 }

@@ -108,14 +108,17 @@ async fn put(gate: &Gate, text: &str) -> Option<Value> {
     Some(answer.json())
 }
 
-/// Every problem says where. What comes by API has no file.
+/// Every problem says where. What comes by API has no file, and says so without an `at`.
 fn placed(verdict: &Value, by_api: bool) -> bool {
-    let problems = verdict["report"].as_array().or_else(|| verdict["problems"].as_array());
-    let at = |p: &Value| {
-        let file = by_api || p["at"]["file"].as_str().is_some_and(|f| f.ends_with("other.yaml"));
-        file && p["at"]["line"].as_u64() > Some(0) && p["at"]["column"].as_u64() > Some(0)
+    let key = if by_api { "problems" } else { "report" };
+    let placed = |problem: &Value| {
+        let at = if by_api { problem } else { &problem["at"] };
+        let file = by_api || at["file"].as_str().is_some_and(|f| f.ends_with("other.yaml"));
+        file && at["line"].as_u64() > Some(0) && at["column"].as_u64() > Some(0)
     };
-    problems.is_some_and(|all| !all.is_empty() && all.iter().filter(|p| p["severity"] != "warning").all(at))
+    let mut errors =
+        verdict[key].as_array().into_iter().flatten().filter(|p| p["severity"] != "warning").peekable();
+    errors.peek().is_some() && errors.all(placed)
 }
 
 fn stable(clear: std::net::SocketAddr, tls: std::net::SocketAddr, backend: &Backend) -> Value {

@@ -1,0 +1,10 @@
+//! Every setting changes under load: what it touches changes, and nobody else notices.
+
+mod connections;
+mod listeners;
+mod process;
+mod state;
+mod upstreams;
+
+/// The binary under test.
+const BIN: &str = env!("CARGO_BIN_EXE_evergate");
