@@ -291,9 +291,19 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Speaks over a stream that came another way.
+    pub(crate) fn over(io: BoxIo) -> Peer {
+        Peer { io, buf: BytesMut::new(), seen: Rc::default(), requests: 0 }
+    }
+
     /// Requests on this connection so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests
+    }
+
+    /// The connection, for who speaks another protocol.
+    pub(crate) fn into_io(self) -> BoxIo {
+        self.io
     }
 
     /// The next request's head; nothing if the connection ends.
