@@ -34,7 +34,7 @@ pub(crate) struct FileBody {
 }
 
 impl FileBody {
-    /// `first` are the bytes before `rest`. Reads on the blocking pool of that runtime.
+    /// `first` are the bytes before `rest`, at least one. Reads on the blocking pool of that runtime.
     pub(crate) fn new(file: File, first: Bytes, rest: Range<u64>, pool: Handle) -> FileBody {
         let left = first.len() as u64 + (rest.end - rest.start);
         FileBody { file: Arc::new(file), pool, first: Some(first), reading: None, rest, left }
@@ -65,11 +65,10 @@ impl FileBody {
 
 impl Body for FileBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        // Before and after, so that a piece is under way both while we wait and while the taker sends.
-        self.read_ahead();
         let piece = ready!(self.poll_piece(cx));
         if let Some(Ok(piece)) = &piece {
             self.left = self.left.saturating_sub(piece.len() as u64);
+            // The next piece is under way while the taker sends this one.
             self.read_ahead();
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::Data)))
@@ -148,13 +147,19 @@ mod tests {
 
     #[test]
     fn it_reads_one_piece_ahead_and_no_more() {
-        let pool = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (file, _) = file(4 * PIECE);
-        let mut body = body(file, 0..4 * PIECE, pool.handle());
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut body = body(file, 0..4 * PIECE, runtime.handle());
         assert!(body.reading.is_none());
-        assert!(matches!(body.poll_frame(cx), Poll::Ready(Some(Ok(_)))));
-        assert_eq!((body.reading.is_some(), body.rest.start, body.left), (true, PIECE + 1, 4 * PIECE - 1));
+        runtime.block_on(async {
+            // The byte that is there at once, then the first piece: each time the next one is under way.
+            for given in [1, PIECE + 1] {
+                let frame = std::future::poll_fn(|cx| body.poll_frame(cx)).await;
+                assert!(matches!(frame, Some(Ok(Frame::Data(_)))));
+                assert_eq!((body.reading.is_some(), body.rest.start), (true, given + PIECE));
+                assert_eq!(body.length(), Some(4 * PIECE - given));
+            }
+        });
     }
 
     #[test]

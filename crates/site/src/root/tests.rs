@@ -120,3 +120,17 @@ fn the_folder_itself_may_be_a_link() {
         assert_eq!(Errno::from_io_error(&error), Some(expected), "{path}");
     }
 }
+
+#[test]
+fn a_pipe_is_not_even_opened() {
+    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+    let top = tree();
+    let events = init(CreateFlags::NONBLOCK).unwrap();
+    add_watch(&events, top.path().join("root/pipe"), WatchFlags::OPEN).unwrap();
+    add_watch(&events, top.path().join("root/file"), WatchFlags::OPEN).unwrap();
+    let root = Root::open(&top.path().join("root")).unwrap();
+    assert_eq!(found(&root, "pipe").as_deref(), Ok("special"));
+    assert_eq!(rustix::io::read(&events, &mut [0; 64]), Err(Errno::AGAIN));
+    assert_eq!(found(&root, "file").as_deref(), Ok("top"));
+    assert!(rustix::io::read(&events, &mut [0; 64]).is_ok());
+}

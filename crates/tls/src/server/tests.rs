@@ -1,7 +1,11 @@
 use super::*;
 use crate::testing::{Authority, Made, Maker, Shaken, listener_tls, pem, shake};
 use evergate_contract::config::UpstreamTls;
-use rustls::{AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion};
+use rustls::{
+    AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion,
+    client::{Resumption, Tls12Resumption},
+    server::NoServerSessionStorage,
+};
 
 const BOTH: &[Protocol] = &[Protocol::Http2, Protocol::Http1];
 
@@ -117,6 +121,33 @@ fn sessions_outlive_a_new_certificate() {
         // With other ticket keys the client's sessions are worth nothing.
         assert_eq!(kind(&server(&[&new], TlsVersion::V1_2, BOTH, &Sessions::new().unwrap())), (full, full));
     }
+}
+
+/// Whether a second handshake is resumed.
+fn resumes(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> bool {
+    let kinds = [(); 2].map(|()| shake(client, "a.test", server).unwrap().server.handshake_kind());
+    assert_eq!(kinds[0], Some(HandshakeKind::Full));
+    kinds[1] == Some(HandshakeKind::Resumed)
+}
+
+#[test]
+fn sessions_live_in_tickets_and_in_the_cache() {
+    let authority = Authority::new();
+    let made = Maker::new(&["a.test"]).by(&authority);
+    let tickets_only = Sessions { cache: Arc::new(NoServerSessionStorage {}), ..Sessions::new().unwrap() };
+    let by_ticket = server(&[&made], TlsVersion::V1_2, BOTH, &tickets_only);
+    let by_both = server(&[&made], TlsVersion::V1_2, BOTH, &Sessions::new().unwrap());
+    for versions in [&[&TLS12], &[&TLS13]] {
+        assert!(resumes(&client(&authority, versions, &[]), &by_ticket));
+    }
+    let ids_only = || {
+        let mut config = (*client(&authority, &[&TLS12], &[])).clone();
+        config.resumption =
+            Resumption::in_memory_sessions(8).tls12_resumption(Tls12Resumption::SessionIdOnly);
+        Arc::new(config)
+    };
+    assert!(resumes(&ids_only(), &by_both));
+    assert!(!resumes(&ids_only(), &by_ticket));
 }
 
 #[test]
