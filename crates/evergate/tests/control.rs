@@ -123,8 +123,7 @@ async fn commands_change_and_show_what_runs() {
     assert!(shown.code == Some(0) && shown.out.contains("one"), "{shown:?}");
     let back = gate.cli(&["rollback", &first]).await;
     assert_eq!((back.code, said(address).await.as_str()), (Some(0), "one"), "{back:?}");
-    let diff =
-        gate.cli(&["diff", &first, &history.json()["revisions"][0]["id"].as_str().unwrap().to_owned()]).await;
+    let diff = gate.cli(&["diff", &first, history.json()["revisions"][0]["id"].as_str().unwrap()]).await;
     assert!(diff.out.contains("one") && diff.out.contains("three"), "{diff:?}");
 }
 

@@ -1,7 +1,7 @@
 //! HTTP at its edges: what could be smuggled, what streams, what is relayed as it is.
 
 use evergate_testkit::{
-    Ask, Backend, Conn, Door, Failure, Stand,
+    Ask, Backend, Door, Failure, Stand,
     h1::{Fields, Framing},
     rng::{hash, noise},
     ws::Socket,
@@ -165,7 +165,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 /// All four ways in, to HTTP/1.1 and to HTTP/2.
-async fn eight_ways() -> (Stand, Vec<(Conn, &'static str)>) {
+async fn eight_ways() -> (Stand, Vec<(Door, &'static str)>) {
     let stand = Stand::made(BIN, |v1, _| {
         json!({
             "upstreams": { "two": { "endpoints": [v1.url()], "protocol": "h2" } },
@@ -175,9 +175,7 @@ async fn eight_ways() -> (Stand, Vec<(Conn, &'static str)>) {
     .await;
     let mut ways = Vec::new();
     for door in stand.doors() {
-        for host in ["test.local", "two.test"] {
-            ways.push((door.connect().await.unwrap(), host));
-        }
+        ways.extend(["test.local", "two.test"].map(|host| (door.clone(), host)));
     }
     (stand, ways)
 }
@@ -186,7 +184,8 @@ async fn eight_ways() -> (Stand, Vec<(Conn, &'static str)>) {
 async fn big_bodies_go_both_ways_unharmed() {
     let (_stand, ways) = eight_ways().await;
     let body = noise(2_000_000);
-    for (mut conn, host) in ways {
+    for (door, host) in ways {
+        let mut conn = door.connect().await.unwrap();
         for chunked in [false, true] {
             let mut ask = Ask::post("/", body.clone()).host(host).field("x-do", "return");
             ask.chunked = chunked;
@@ -200,7 +199,8 @@ async fn big_bodies_go_both_ways_unharmed() {
 #[tokio::test]
 async fn trailers_and_early_hints_are_relayed() {
     let (_stand, ways) = eight_ways().await;
-    for (mut conn, host) in ways {
+    for (door, host) in ways {
+        let mut conn = door.connect().await.unwrap();
         let ask = Ask::post("/", "body")
             .host(host)
             .trailer("x-t", "end")
@@ -220,7 +220,8 @@ async fn trailers_and_early_hints_are_relayed() {
 #[tokio::test]
 async fn head_has_no_body_and_keeps_the_connection() {
     let (_stand, ways) = eight_ways().await;
-    for (mut conn, host) in ways {
+    for (door, host) in ways {
+        let mut conn = door.connect().await.unwrap();
         for method in ["HEAD", "GET", "HEAD"] {
             let answer =
                 conn.ask(&Ask::get("/").host(host).method(method).field("x-do", "bytes 1000")).await.unwrap();
@@ -233,8 +234,8 @@ async fn head_has_no_body_and_keeps_the_connection() {
 #[tokio::test]
 async fn events_are_flushed_at_once() {
     let (stand, ways) = eight_ways().await;
-    for (conn, host) in ways.into_iter().filter(|(conn, _)| conn.twin().is_none()) {
-        let mut line = conn.line();
+    for (door, host) in ways.into_iter().filter(|(door, _)| !door.h2) {
+        let mut line = door.connect().await.unwrap().line();
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nx-do: events\r\n\r\n");
         line.writer.raw(request.as_bytes()).await.unwrap();
         let head = line.reader.head().await.unwrap().unwrap();

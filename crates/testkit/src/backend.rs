@@ -25,14 +25,16 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -169,6 +171,30 @@ impl Drop for Backend {
         if let Some(task) = &self.task {
             task.abort();
         }
+    }
+}
+
+/// An address that takes no connection and refuses none: the queue of a socket that nobody accepts from is full.
+pub struct Silent {
+    /// Where.
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Silent {
+    /// Fills a queue.
+    pub async fn start() -> Silent {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free address");
+        let listener = socket.listen(1).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let mut waiting = Vec::new();
+        // The kernel sends the first packet again after a second: who is not taken by then waits for that.
+        while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            waiting.push(tcp);
+        }
+        Silent { address, _listener: listener, _waiting: waiting }
     }
 }
 

@@ -252,6 +252,14 @@ impl Door {
         Ok(Conn { speech, certificate, over: false })
     }
 
+    /// The certificate that a new connection is shown, as DER; empty in clear text.
+    ///
+    /// # Errors
+    /// As [`Door::dial`].
+    pub async fn shown(&self) -> Result<Vec<u8>, Failure> {
+        Ok(self.dial().await?.1.map(|c| c.to_vec()).unwrap_or_default())
+    }
+
     /// Sends bytes as they are and gives back everything that comes until the server closes the connection.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Every field of an upstream, changed under load.
 
-use evergate_testkit::{Answer, Ask, Backend, Door, Failure, Stand};
+use evergate_testkit::{Answer, Ask, Backend, Door, Failure, Stand, backend::Silent};
 use serde_json::{Value, json};
 
 use crate::BIN;
@@ -10,6 +10,7 @@ async fn by(door: &Door) -> Result<String, Failure> {
     Ok(answer.fields.get("x-backend").map_or(format!("status {}", answer.status), str::to_owned))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "always given what `json!` just made")]
 fn v1(patch: Value) -> Value {
     json!({ "upstreams": { "v1": patch } })
 }
@@ -194,8 +195,7 @@ async fn timeouts() {
     stand.apply(v1(json!({ "timeouts": { "response": "10s", "body": "50ms" } }))).await;
     assert_eq!(status("slow 150").await, Ok(200));
     assert!(status("stall").await.is_err(), "silence within a body ends the answer");
-    // An address that takes no connection and refuses none: the queue of a socket that nobody accepts from.
-    let silent = Silent::new().await;
+    let silent = Silent::start().await;
     stand.apply(v1(json!({ "endpoints": [format!("http://{}", silent.address)], "timeouts": { "connect": "100ms" }, "retries": { "connect": 0 } }))).await;
     assert_eq!(status("echo").await, Ok(504));
     stand.apply(v1(json!({ "endpoints": [stand.v1.url()], "timeouts": { "idle": "50ms" } }))).await;
@@ -207,29 +207,6 @@ async fn timeouts() {
         })
         .await;
     crowd.stop().await.assert_unnoticed();
-}
-
-/// A listening socket whose queue is full.
-struct Silent {
-    address: std::net::SocketAddr,
-    _listener: tokio::net::TcpListener,
-    _waiting: Vec<tokio::net::TcpStream>,
-}
-
-impl Silent {
-    async fn new() -> Silent {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut waiting = Vec::new();
-        let patience = std::time::Duration::from_millis(200);
-        while let Ok(Ok(conn)) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await
-        {
-            waiting.push(conn);
-        }
-        Silent { address, _listener: listener, _waiting: waiting }
-    }
 }
 
 #[tokio::test]
