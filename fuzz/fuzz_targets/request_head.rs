@@ -1,0 +1,4 @@
+//! `cargo +nightly fuzz run request_head`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| evergate_fuzz::run("request_head", data));

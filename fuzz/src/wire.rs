@@ -1,0 +1,114 @@
+//! HTTP/1 off the wire: the answer may not depend on how the bytes arrive, and what is taken can be passed on to a
+//! stricter peer unchanged.
+
+use bytes::BytesMut;
+use evergate_wire::{
+    Frame,
+    h1::{
+        BodyLength, Decoded, Decoder, HeadError, HeadLimits, Scan, encode::is_hop_by_hop, parse_request,
+        parse_response, write_request_head,
+    },
+};
+use http::{HeaderMap, Method};
+
+const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 100 };
+
+/// A head as text, and how many bytes it took.
+type Head = Result<Option<(String, usize)>, HeadError>;
+
+pub(crate) fn request_head(data: &[u8]) {
+    let whole = feed(data, data.len().max(1), request);
+    assert_eq!(feed(data, 1, request), whole, "byte by byte");
+    assert_eq!(feed(data, 7, request), whole, "in pieces");
+    forwarded(data);
+}
+
+pub(crate) fn response_head(data: &[u8]) {
+    for method in [Method::GET, Method::HEAD] {
+        let response = |buf: &mut BytesMut, scan: &mut Scan| {
+            Ok(parse_response(buf, scan, &method, LIMITS)?.map(|head| format!("{head:?}")))
+        };
+        let whole = feed(data, data.len().max(1), response);
+        assert_eq!(feed(data, 1, response), whole, "byte by byte");
+    }
+}
+
+fn request(buf: &mut BytesMut, scan: &mut Scan) -> Result<Option<String>, HeadError> {
+    Ok(parse_request(buf, scan, LIMITS)?.map(|head| format!("{head:?}")))
+}
+
+/// Hands over `step` bytes at a time until there is an answer.
+fn feed(
+    data: &[u8],
+    step: usize,
+    parse: impl Fn(&mut BytesMut, &mut Scan) -> Result<Option<String>, HeadError>,
+) -> Head {
+    let (mut buf, mut scan) = (BytesMut::new(), Scan::default());
+    let mut taken = 0;
+    // Past its limit a head is refused, but where depends on the pieces.
+    for piece in data.get(..data.len().min(LIMITS.bytes)).unwrap_or_default().chunks(step) {
+        buf.extend_from_slice(piece);
+        taken += piece.len();
+        if let Some(head) = parse(&mut buf, &mut scan)? {
+            return Ok(Some((head, taken - buf.len())));
+        }
+    }
+    Ok(None)
+}
+
+/// A head that is taken reads the same after it was written for the next hop.
+fn forwarded(data: &[u8]) {
+    let Ok(Some(head)) = parse_request(&mut BytesMut::from(data), &mut Scan::default(), LIMITS) else {
+        return;
+    };
+    let has_host = head.parts.headers.contains_key(http::header::HOST);
+    let target = head.parts.uri.to_string();
+    if !has_host || head.parts.method == Method::CONNECT {
+        return;
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in head.parts.headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
+        headers.append(name.clone(), value.clone());
+    }
+    let mut out = BytesMut::new();
+    write_request_head(&mut out, &head.parts.method, &target, &headers, Some(head.body), None);
+    let limits = HeadLimits { bytes: 2 * LIMITS.bytes, headers: LIMITS.headers + 1 };
+    let again = parse_request(&mut out, &mut Scan::default(), limits);
+    assert!(matches!(again, Ok(Some(_))), "passed on it is refused: {again:?}");
+    let Ok(Some(again)) = again else { return };
+    assert!(out.is_empty(), "bytes behind the head: {out:?}");
+    assert_eq!(again.body, head.body);
+    assert_eq!(again.parts.uri, head.parts.uri);
+    for (name, value) in &headers {
+        assert!(again.parts.headers.get_all(name).iter().any(|v| v == value), "{name} is lost");
+    }
+}
+
+pub(crate) fn chunked_body(data: &[u8]) {
+    assert_eq!(body(data, 1), body(data, data.len().max(1)), "byte by byte");
+}
+
+/// Data, trailers, how it ended, and how many bytes were left.
+fn body(data: &[u8], step: usize) -> (Vec<u8>, Option<String>, Result<bool, String>, usize) {
+    let mut decoder = Decoder::new(BodyLength::Chunked);
+    let (mut buf, mut taken) = (BytesMut::new(), Vec::new());
+    let mut trailers = None;
+    let mut fed = 0;
+    for piece in data.chunks(step) {
+        buf.extend_from_slice(piece);
+        fed += piece.len();
+        loop {
+            match decoder.decode(&mut buf) {
+                Ok(Decoded::Frame(Frame::Data(bytes))) => {
+                    assert!(!bytes.is_empty(), "an empty frame");
+                    taken.extend_from_slice(&bytes);
+                }
+                Ok(Decoded::Frame(Frame::Trailers(map))) => trailers = Some(format!("{map:?}")),
+                Ok(Decoded::More) => break,
+                Ok(Decoded::End) => return (taken, trailers, Ok(true), data.len() - fed + buf.len()),
+                Err(error) => return (taken, trailers, Err(error.to_string()), 0),
+            }
+        }
+    }
+    (taken, trailers, Ok(false), 0)
+}
