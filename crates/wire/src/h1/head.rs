@@ -42,6 +42,8 @@ pub enum HeadError {
 pub struct Scan {
     at: usize,
     line: usize,
+    /// An empty line before the head was let pass.
+    passed: bool,
 }
 
 /// A request's head and what it says of the connection.
@@ -99,9 +101,10 @@ pub fn parse_request(
     scan: &mut Scan,
     limits: HeadLimits,
 ) -> Result<Option<RequestHead>, HeadError> {
-    if scan.at == 0 && buf.starts_with(b"\r\n") {
+    if scan.line == 0 && !scan.passed && buf.starts_with(b"\r\n") {
         // RFC 9112 §2.2: one empty line before a request is let pass.
         let _ = buf.split_to(2);
+        *scan = Scan { passed: true, ..Scan::default() };
     }
     let Some(end) = scan.end(buf, limits)? else { return Ok(None) };
     *scan = Scan::default();

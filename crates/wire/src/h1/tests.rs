@@ -51,6 +51,22 @@ fn requests_that_two_parsers_could_read_differently_are_refused() {
 }
 
 #[test]
+fn an_empty_line_before_a_request_is_let_pass_however_it_arrives() {
+    let (mut buf, mut scan) = (BytesMut::new(), Scan::default());
+    let mut answers = "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n".bytes().map(|byte| {
+        buf.extend_from_slice(&[byte]);
+        parse_request(&mut buf, &mut scan, LIMITS).unwrap()
+    });
+    assert!(answers.find_map(|head| head).is_some_and(|head| head.parts.uri == "/"));
+    // Three are not one request, whether they come at once or not.
+    let whole = request("\r\n\r\n\r\nGET");
+    let (mut buf, mut scan) = (BytesMut::from("\r"), Scan::default());
+    assert!(parse_request(&mut buf, &mut scan, LIMITS).unwrap().is_none());
+    buf.extend_from_slice(b"\n\r\n\r\nGET");
+    assert_eq!(parse_request(&mut buf, &mut scan, LIMITS).unwrap_err(), whole.unwrap_err());
+}
+
+#[test]
 fn request_heads() {
     let check = |text: &str, body: BodyLength, keep_alive: bool| {
         let head = request(text).unwrap().unwrap();
