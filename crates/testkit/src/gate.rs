@@ -1,29 +1,29 @@
 //! The real binary as a process of its own: started on free ports in a folder of its own, changed, asked,
 //! killed. Ends only what it started itself.
 
+mod command;
+mod launch;
+mod logs;
+
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    sync::watch,
-};
+use tokio::process::Child;
 
 use crate::{
     client::{Answer, Ask, Door},
     events::Events,
-    ports, process,
+    process,
     scene::merge_patch,
 };
+
+pub use command::{Said, run};
+pub use launch::{Died, Launch};
 
 /// Longest that anything may take before a test is taken to hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,155 +75,14 @@ impl Default for Home {
     }
 }
 
-/// How to start a gateway.
-pub struct Launch {
-    binary: PathBuf,
-    home: Home,
-    args: Option<Vec<String>>,
-    extra: Vec<String>,
-    env: BTreeMap<String, String>,
-    admin: SocketAddr,
-}
-
-/// A gateway that ended before it was ready.
-#[derive(Debug)]
-pub struct Died {
-    /// Its exit code.
-    pub code: Option<i32>,
-    /// What it said.
-    pub logs: Vec<String>,
-}
-
-impl Launch {
-    /// Of the binary at this path, or in `EVERGATE_BIN`. Callers pass `env!("CARGO_BIN_EXE_evergate")`.
-    #[must_use]
-    pub fn new(binary: &str) -> Launch {
-        Launch {
-            binary: std::env::var_os("EVERGATE_BIN").map_or_else(|| binary.into(), PathBuf::from),
-            home: Home::new(),
-            args: None,
-            extra: Vec::new(),
-            env: BTreeMap::new(),
-            admin: ports::free(),
-        }
-    }
-
-    /// In the folder of an earlier one.
-    #[must_use]
-    pub fn home(mut self, home: Home) -> Launch {
-        self.home = home;
-        self
-    }
-
-    /// The folder it will run in.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        self.home.path()
-    }
-
-    /// With this document. One that says no admin address gets one.
-    #[must_use]
-    pub fn document(mut self, document: &Value) -> Launch {
-        let whole = with_admin(document, self.admin);
-        if let Some(address) = whole["admin"]["address"].as_str().and_then(|a| a.parse().ok()) {
-            self.admin = address;
-        }
-        self.home.write(&pretty(&whole));
-        self
-    }
-
-    /// With this text as it is; it has to put the admin API at [`Launch::admin`].
-    #[must_use]
-    pub fn text(self, text: &str) -> Launch {
-        self.home.write(text);
-        self
-    }
-
-    /// Where the admin API has to be.
-    #[must_use]
-    pub fn admin(&self) -> SocketAddr {
-        self.admin
-    }
-
-    /// The admin API is there: for a home whose document says so already.
-    #[must_use]
-    pub fn admin_at(mut self, address: SocketAddr) -> Launch {
-        self.admin = address;
-        self
-    }
-
-    /// With one more argument after `run`.
-    #[must_use]
-    pub fn arg(mut self, arg: &str) -> Launch {
-        self.extra.push(arg.to_owned());
-        self
-    }
-
-    /// With these in place of the document's path.
-    #[must_use]
-    pub fn instead_of_file(mut self, args: &[&str]) -> Launch {
-        self.args = Some(args.iter().map(|a| (*a).to_owned()).collect());
-        self
-    }
-
-    /// With an environment variable.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Launch {
-        self.env.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Starts it and waits until it is ready. Panics with what it said if it ends or hangs.
-    pub async fn start(self) -> Gate {
-        match self.try_start().await {
-            Ok(gate) => gate,
-            Err(died) => panic!("the gateway ended with {:?}:\n{}", died.code, died.logs.join("\n")),
-        }
-    }
-
-    /// Starts it and waits until it is ready or ends.
-    ///
-    /// # Errors
-    /// If it ends.
-    pub async fn try_start(self) -> Result<Gate, Died> {
-        let mut gate = self.spawn();
-        gate.wait_ready().await?;
-        gate.events = Some(Events::follow(gate.admin).await.expect("an event stream"));
-        gate.churn_by_environment();
-        Ok(gate)
-    }
-
-    /// Starts it and waits for nothing.
-    #[must_use]
-    pub fn spawn(self) -> Gate {
-        let file = self.home.file.display().to_string();
-        let mut command = Command::new(&self.binary);
-        command
-            .arg("run")
-            .args(self.args.unwrap_or_else(|| vec![file]))
-            .arg("--data-dir")
-            .arg(self.home.data())
-            .args(&self.extra)
-            .envs(&self.env)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", self.binary.display()));
-        let logs = Logs::read(child.stderr.take().expect("a pipe"));
-        let home = Some(self.home);
-        Gate { admin: self.admin, binary: self.binary, child, home, logs, events: None, churn: None }
-    }
-}
-
 /// A running gateway. Killed when dropped.
 pub struct Gate {
     /// Where its admin API is.
     pub admin: SocketAddr,
-    pub(crate) binary: PathBuf,
+    binary: PathBuf,
     child: Child,
     home: Option<Home>,
-    logs: Logs,
+    logs: logs::Logs,
     events: Option<Events>,
     churn: Option<crate::churn::Churn>,
 }
@@ -475,39 +334,6 @@ pub enum Signal {
     Interrupt,
 }
 
-/// What a command said.
-#[derive(Clone, Debug)]
-pub struct Said {
-    /// Its exit code.
-    pub code: Option<i32>,
-    /// Standard output.
-    pub out: String,
-    /// Standard error.
-    pub err: String,
-}
-
-impl Said {
-    /// Standard output as JSON; null if it is none.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_default()
-    }
-}
-
-/// Runs a command of a binary in a folder to its end.
-pub async fn run(binary: &Path, args: &[&str], folder: &Path) -> Said {
-    let mut command =
-        Command::new(std::env::var_os("EVERGATE_BIN").map_or_else(|| binary.into(), PathBuf::from));
-    command.args(args).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{args:?} hangs")).expect("a child");
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 /// The document with an admin address, unless it has one.
 fn with_admin(document: &Value, admin: SocketAddr) -> Value {
     let mut whole = document.clone();
@@ -519,57 +345,4 @@ fn with_admin(document: &Value, admin: SocketAddr) -> Value {
 
 fn pretty(document: &Value) -> String {
     serde_json::to_string_pretty(document).expect("JSON")
-}
-
-/// Lines of a child as they come.
-struct Logs {
-    lines: Arc<Mutex<Vec<String>>>,
-    count: watch::Receiver<usize>,
-}
-
-impl Logs {
-    fn read(pipe: tokio::process::ChildStderr) -> Logs {
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (send, count) = watch::channel(0);
-        let writer = Arc::clone(&lines);
-        tokio::spawn(async move {
-            let mut pipe = BufReader::new(pipe).lines();
-            while let Ok(Some(line)) = pipe.next_line().await {
-                writer.lock().expect("no panic").push(line);
-                send.send_modify(|n| *n += 1);
-            }
-        });
-        Logs { lines, count }
-    }
-
-    fn now(&self) -> Vec<String> {
-        self.lines.lock().expect("no panic").clone()
-    }
-
-    /// Everything, once the child has ended.
-    async fn all(&self) -> Vec<String> {
-        let mut count = self.count.clone();
-        while count.changed().await.is_ok() {}
-        self.now()
-    }
-
-    async fn wait(&self, fits: impl Fn(&str) -> bool) -> String {
-        let mut count = self.count.clone();
-        let mut from = 0;
-        let search = async {
-            loop {
-                count.borrow_and_update();
-                let lines = self.now();
-                if let Some(line) = lines.iter().skip(from).find(|l| fits(l)) {
-                    return line.clone();
-                }
-                from = lines.len();
-                count.changed().await.expect("the gateway still runs");
-            }
-        };
-        match tokio::time::timeout(PATIENCE, search).await {
-            Ok(line) => line,
-            Err(_) => panic!("no such line:\n{}", self.now().join("\n")),
-        }
-    }
 }
