@@ -3,16 +3,16 @@
 //! What one object can say of itself is checked beside its type in [`crate::config`]; here is what takes two. Must not
 //! know: how anything is built.
 
-mod at;
 mod cross;
 
 use std::{ops::Deref, sync::Arc};
 
 use evergate_conf::{Node, Report};
 
-pub(crate) use at::At;
-
-use crate::config::{Config, Name, Objects};
+use crate::{
+    at::{At, Rules},
+    config::{Config, Name, Objects},
+};
 
 /// A document that hangs together. Only [`check`] and [`recheck`] make one.
 #[derive(Clone, Debug)]
@@ -52,12 +52,6 @@ pub fn check(config: Config, document: &Node) -> Result<Checked, Report> {
 /// Everything that is wrong, with warnings among it.
 pub fn recheck(config: Config, document: &Node, previous: &Checked) -> Result<Checked, Report> {
     run(config, document, Some(previous))
-}
-
-/// What an object can say of itself.
-pub(crate) trait Rules {
-    /// Adds errors only: warnings of an object that is not looked into again would be lost.
-    fn rules(&self, at: At<'_>, report: &mut Report);
 }
 
 fn run(config: Config, document: &Node, previous: Option<&Config>) -> Result<Checked, Report> {

@@ -2,6 +2,7 @@
 //!
 //! No tokio, no I/O: it says what is meant, others do it. Must not know: sockets, files, how a route is found.
 
+mod at;
 pub mod check;
 pub mod config;
 mod decode;

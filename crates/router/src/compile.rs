@@ -8,7 +8,7 @@ use std::{
 
 use evergate_contract::config::{Name, Route};
 
-use crate::{hosts::HostKey, order, predicate::When, table::Work};
+use crate::{hosts::HostKey, order, predicate::When};
 
 /// A route and what belongs to it. Two rules are the same if their names are equal and route and value are the very
 /// same allocations.
@@ -28,6 +28,15 @@ pub struct RuleError {
     pub name: Name,
     /// Why.
     pub reason: String,
+}
+
+/// What a table had to make; the rest is the previous one's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Rules compiled.
+    pub rules: usize,
+    /// Hosts whose rules were put in order.
+    pub hosts: usize,
 }
 
 /// A rule ready to be asked. Shared by the tables of all its hosts.

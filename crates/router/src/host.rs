@@ -8,10 +8,10 @@ use std::{cmp::Ordering, collections::HashMap, hash::BuildHasherDefault, ops::Ra
 
 use crate::{
     compile::Compiled,
+    head::Head,
     hosts::Fnv,
     path::{self, PathRule},
     predicate,
-    table::Head,
 };
 
 /// The rules of one host.

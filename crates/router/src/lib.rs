@@ -5,6 +5,7 @@
 //! ones. Must not know: what a route does with a request, connections, time.
 
 mod compile;
+mod head;
 mod host;
 mod hosts;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub mod path;
 mod predicate;
 mod table;
 
-pub use compile::{Rule, RuleError};
+pub use compile::{Rule, RuleError, Work};
+pub use head::Head;
 pub use path::{PathRule, normalized};
-pub use table::{Head, Hit, Table, Work};
+pub use table::{Hit, Table};

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use evergate_contract::config::{Match, PathMatch, Route, TextMatch};
 use regex::Regex;
 
-use crate::table::Head;
+use crate::head::Head;
 
 pub(crate) fn find<'r>(rules: &[(&'r str, &Route)], listener: &str, head: &Head<'_>) -> Option<&'r str> {
     let holds = |(_, route): &&(&str, &Route)| {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::percent_decode;
 use regex::Regex;
 
-use crate::{path::PathRule, table::Head};
+use crate::{head::Head, path::PathRule};
 
 /// Everything that must hold of a request, its host aside.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use evergate_contract::config::{Name, Route};
-use http::{HeaderMap, Method};
 
 use crate::{
-    compile::{Changes, Compiled, Rule, RuleError, Touch},
+    compile::{Changes, Compiled, Rule, RuleError, Touch, Work},
+    head::Head,
     host::HostTable,
     hosts::{self, HostKey, Hosts},
     path::PathRule,
@@ -22,21 +22,6 @@ pub struct Table<T> {
     work: Work,
 }
 
-/// What of a request the rules look at.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// The method; case counts.
-    pub method: &'a Method,
-    /// `Host` or `:authority`, with or without port. A request without one is taken by rules without hosts only.
-    pub host: Option<&'a str>,
-    /// The path in its [normal form](crate::normalized).
-    pub path: &'a str,
-    /// What follows the `?`.
-    pub query: Option<&'a str>,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-}
-
 /// The rule that takes a request.
 #[derive(Debug)]
 pub struct Hit<'t, T> {
@@ -48,15 +33,6 @@ pub struct Hit<'t, T> {
     pub value: &'t Arc<T>,
     /// What matched of the path; rewrites and redirects are made by it.
     pub path: &'t PathRule,
-}
-
-/// What a table had to make; the rest is the previous one's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Rules compiled.
-    pub rules: usize,
-    /// Hosts whose rules were put in order.
-    pub hosts: usize,
 }
 
 impl<T> Table<T> {

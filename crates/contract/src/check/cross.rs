@@ -7,7 +7,7 @@ use std::{
 
 use evergate_conf::{Report, suggest};
 
-use super::At;
+use crate::at::At;
 use crate::config::{Address, Config, Name, Objects, Route};
 
 pub(super) fn rules(config: &Config, root: At<'_>, report: &mut Report) {

@@ -9,7 +9,7 @@ use serde::{
 };
 
 use super::{short::ShortForm, *};
-use crate::check::At;
+use crate::at::At;
 
 /// `api`, or `{ to: [ { upstream: v1, weight: 90 }, { upstream: v2, weight: 10 } ] }`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use evergate_conf::{Report, secret::Secret, units::Location};
 
 use super::*;
-use crate::check::{At, Rules};
+use crate::at::{At, Rules};
 
 /// The admin API, metrics and health.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -4,7 +4,7 @@ use evergate_conf::Report;
 use http::{HeaderName, HeaderValue};
 
 use super::*;
-use crate::check::At;
+use crate::at::At;
 
 /// Changes to headers, both ways.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

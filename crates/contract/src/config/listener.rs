@@ -3,7 +3,7 @@
 use evergate_conf::{Report, units::ByteSize};
 
 use super::*;
-use crate::check::{At, Rules};
+use crate::at::{At, Rules};
 
 /// A socket that takes connections, and how it speaks.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

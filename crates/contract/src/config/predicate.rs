@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserializer, de::MapAccess};
 
 use super::{short::ShortForm, *};
-use crate::{check::At, pattern};
+use crate::{at::At, pattern};
 
 /// What must hold of a request. All that is written must.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]

@@ -5,7 +5,7 @@ use http::uri::{Authority, PathAndQuery};
 
 use super::*;
 use crate::{
-    check::{At, Rules},
+    at::{At, Rules},
     pattern,
 };
 

@@ -4,7 +4,7 @@ use evergate_conf::Report;
 use http::uri::Authority;
 
 use super::*;
-use crate::check::{At, Rules};
+use crate::at::{At, Rules};
 
 /// A group of endpoints that answer the same requests.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use evergate_contract::config::{Match, PathMatch, TextMatch};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;

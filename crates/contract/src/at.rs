@@ -1,8 +1,16 @@
 //! A place in the document while it is checked: costs nothing until there is something to say.
+//!
+//! Knows none of the types; each of them brings its own [`Rules`].
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use evergate_conf::{ByteSize, Node, Path, Place, Report, Span, report::Diagnostic};
+
+/// What an object can say of itself.
+pub(crate) trait Rules {
+    /// Adds errors only: warnings of an object that is not looked into again would be lost.
+    fn rules(&self, at: At<'_>, report: &mut Report);
+}
 
 /// Where we are. A step to what is not written stays at what is: a short form or a default has no parts.
 #[derive(Clone, Copy)]
