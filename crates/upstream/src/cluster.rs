@@ -160,4 +160,4 @@ impl Member {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

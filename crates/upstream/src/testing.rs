@@ -296,6 +296,11 @@ impl Peer {
         Peer { io, buf: BytesMut::new(), seen: Rc::default(), requests: 0 }
     }
 
+    /// Connections that the endpoint has seen so far.
+    pub(crate) fn seen_connections(&self) -> usize {
+        self.seen.connections.get()
+    }
+
     /// Requests on this connection so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests
