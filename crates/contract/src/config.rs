@@ -54,7 +54,8 @@ pub struct Config {
     pub certificates: Objects<Certificate>,
     /// Groups of endpoints that requests are sent to.
     pub upstreams: Objects<Upstream>,
-    /// Which request is answered how.
+    /// Which request is answered how. Of those that match, the most specific wins: by host, path, method, headers,
+    /// query, name, in this order; `priority` overrides.
     pub routes: Objects<Route>,
     /// How this document is watched, and how much of its past is kept.
     pub reload: Reload,

@@ -10,7 +10,7 @@ use crate::at::At;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderEdits {
-    /// Before the request is forwarded.
+    /// Before the request is forwarded. Only with `forward`.
     pub request: HeaderEdit,
     /// Before the response goes to the client.
     pub response: HeaderEdit,

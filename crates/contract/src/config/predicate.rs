@@ -23,7 +23,7 @@ pub struct Match {
     pub methods: Vec<String>,
     /// By header name.
     pub headers: BTreeMap<String, TextMatch>,
-    /// By query parameter; of repeated ones the first counts.
+    /// By query parameter, names and values decoded; of repeated ones the first counts.
     pub query: BTreeMap<String, TextMatch>,
 }
 

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Listeners it serves on. Absent: all.
+    /// Names from `listeners` that it serves on. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listeners: Option<Vec<Name>>,
     /// Overrides the order of the most specific: higher is asked first. -1000000 to 1000000.
@@ -26,10 +26,11 @@ pub struct Route {
     /// Changes to the headers of requests and responses.
     #[serde(default)]
     pub headers: HeaderEdits,
-    /// Changes to the request's path and host before it is forwarded.
+    /// Changes to the request's path and host before it is forwarded. Only with `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
     /// From the end of the request's headers to those of the response, retries and all; later answers 504.
+    /// 1ms to 24h; absent: only the upstream's timeouts. Only with `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
     /// Limits of this route in place of the listener's.
