@@ -1,5 +1,7 @@
 //! Request and response heads: bytes to `http` types.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response,
@@ -9,7 +11,9 @@ use http::{
 use super::BodyLength;
 
 /// Header slots on the stack; documents may allow more, which then live on the heap.
-const HEADERS_INLINE: usize = 64;
+const HEADERS_INLINE: usize = 128;
+/// Headers that are usually added to a head on its way.
+const HEADERS_ADDED: usize = 8;
 
 /// How much of a head is taken.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +23,9 @@ pub struct HeadLimits {
     /// Number of headers.
     pub headers: usize,
 }
+
+/// Where httparse puts a header; filling thousands of bytes with nothing first would show in the profile.
+type Slot<'b> = MaybeUninit<httparse::Header<'b>>;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,19 +117,19 @@ pub fn parse_request(
     *scan = Scan::default();
     let head = buf.split_to(end).freeze();
     if limits.headers <= HEADERS_INLINE {
-        request_in(&head, &mut [httparse::EMPTY_HEADER; HEADERS_INLINE], limits).map(Some)
+        request_in(&head, &mut [const { MaybeUninit::uninit() }; HEADERS_INLINE], limits).map(Some)
     } else {
-        request_in(&head, &mut vec![httparse::EMPTY_HEADER; limits.headers], limits).map(Some)
+        request_in(&head, &mut vec![MaybeUninit::uninit(); limits.headers], limits).map(Some)
     }
 }
 
 fn request_in<'b>(
     head: &'b Bytes,
-    slots: &mut [httparse::Header<'b>],
+    slots: &mut [Slot<'b>],
     limits: HeadLimits,
 ) -> Result<RequestHead, HeadError> {
-    let mut parsed = httparse::Request::new(slots);
-    match parsed.parse(head) {
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, slots) {
         Ok(httparse::Status::Complete(n)) if n == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed("the head is not one request")),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
@@ -158,23 +165,27 @@ pub fn parse_response(
     *scan = Scan::default();
     let head = buf.split_to(end).freeze();
     if limits.headers <= HEADERS_INLINE {
-        response_in(&head, &mut [httparse::EMPTY_HEADER; HEADERS_INLINE], method).map(Some)
+        response_in(&head, &mut [const { MaybeUninit::uninit() }; HEADERS_INLINE], method, limits).map(Some)
     } else {
-        response_in(&head, &mut vec![httparse::EMPTY_HEADER; limits.headers], method).map(Some)
+        response_in(&head, &mut vec![MaybeUninit::uninit(); limits.headers], method, limits).map(Some)
     }
 }
 
 fn response_in<'b>(
     head: &'b Bytes,
-    slots: &mut [httparse::Header<'b>],
+    slots: &mut [Slot<'b>],
     method: &Method,
+    limits: HeadLimits,
 ) -> Result<ResponseHead, HeadError> {
-    let mut parsed = httparse::Response::new(slots);
-    match parsed.parse(head) {
+    let mut parsed = httparse::Response::new(&mut []);
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, slots) {
         Ok(httparse::Status::Complete(n)) if n == head.len() => {}
         Ok(_) => return Err(HeadError::Malformed("the head is not one response")),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
         Err(e) => return Err(parse_error(e)),
+    }
+    if parsed.headers.len() > limits.headers {
+        return Err(HeadError::TooLarge);
     }
     let version = version(parsed.version);
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
@@ -215,7 +226,7 @@ struct Says {
 }
 
 fn collect(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Says), HeadError> {
-    let mut headers = HeaderMap::with_capacity(parsed.len());
+    let mut headers = HeaderMap::with_capacity(parsed.len() + HEADERS_ADDED);
     let mut says = Says::default();
     for h in parsed {
         let name =
