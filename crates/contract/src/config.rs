@@ -1,5 +1,5 @@
 //! The document as types: only what the user wrote, with defaults filled in. Nothing here touches the
-//! world; [`crate::check`] makes sure that it hangs together.
+//! world; [`check`](fn@crate::check) makes sure that it hangs together.
 
 mod action;
 mod address;

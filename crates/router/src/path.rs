@@ -316,7 +316,7 @@ mod tests {
         #[test]
         fn the_normal_form_is_its_own(path in "/([a.%/\\\\;é#]|%2[ef5F]|%5c|%61){0,12}") {
             if let Ok(normal) = normalized(&path) {
-                proptest::prop_assert_eq!(normalized(&normal).as_deref(), Ok(&*normal));
+                proptest::prop_assert!(normalized(&normal).is_ok_and(|again| again == normal));
                 proptest::prop_assert!(normal.starts_with('/') && normal.is_ascii());
                 proptest::prop_assert!(!normal.split('/').any(|s| s == "." || s == ".."));
                 // As another host it would be read by its start.
