@@ -14,7 +14,7 @@ use std::{cell::Cell, fmt::Debug};
 use evergate_contract::config::Balance;
 use evergate_kit::Rng;
 
-use crate::cluster::Member;
+use crate::member::Member;
 
 /// Chooses among members. No choice costs more than looking at each member a few times.
 pub trait Balancer: Debug + Send + Sync {

@@ -9,28 +9,17 @@ use evergate_contract::{
     config::{Endpoint, Name, Upstream},
     status::{EndpointStatus, HealthStatus, UpstreamStatus},
 };
-use evergate_kit::Keep;
-use evergate_tls::{ClientError, Credential, Crypto, Pem};
+use evergate_tls::ClientError;
 
 use crate::{
     balance::{self, Balancer},
+    build::Build,
     connect::{Connector, Handshake},
     ejection::{self, Event},
-    endpoint::{EndpointState, Verdict},
+    endpoint::EndpointState,
+    member::Member,
+    verdict::Verdict,
 };
-
-/// What a cluster is built from besides its upstream.
-#[derive(Clone, Copy)]
-pub struct Build<'a> {
-    /// State that outlives snapshots.
-    pub keep: &'a Keep,
-    /// The process's cryptography.
-    pub crypto: &'a Crypto,
-    /// The content of `tls.ca` as the revision pinned it, if that is set.
-    pub ca: Option<Pem<'a>>,
-    /// The certificate that `tls.certificate` names, if that is set.
-    pub own: Option<&'a Credential>,
-}
 
 /// An upstream, ready for requests.
 #[derive(Debug)]
@@ -39,17 +28,6 @@ pub struct Cluster {
     spec: Arc<Upstream>,
     members: Box<[Member]>,
     balancer: Box<dyn Balancer>,
-}
-
-/// An endpoint as this cluster uses it.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// What is known of the endpoint; the same in every snapshot.
-    pub state: Arc<EndpointState>,
-    /// How to reach it; the same as long as address, protocol and TLS settings are.
-    pub connector: Arc<Connector>,
-    /// Share of the requests; 0 takes none.
-    pub weight: u16,
 }
 
 impl Cluster {
@@ -146,16 +124,6 @@ impl Cluster {
             return false;
         }
         ejected
-    }
-}
-
-impl Member {
-    /// Whether it lives, as far as verdicts of checks and ejections are to count.
-    #[must_use]
-    pub fn is_up(&self, checked: bool, ejecting: bool) -> bool {
-        let dead = checked && self.state.verdict() == Verdict::Unhealthy;
-        let set_aside = ejecting && self.state.is_ejected();
-        !dead && !set_aside
     }
 }
 

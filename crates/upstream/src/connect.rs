@@ -19,7 +19,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use crate::cluster::Build;
+use crate::build::Build;
 
 /// The next address of a name is tried beside the first after this (RFC 8305 §5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);

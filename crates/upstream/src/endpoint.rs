@@ -10,20 +10,10 @@ use std::{
 use evergate_contract::config::Name;
 use evergate_kit::Keep;
 
-use crate::{ejection, health};
-
-/// What health checks say of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Verdict {
-    /// Not asked, or no verdict so far; takes requests.
-    #[default]
-    Unknown,
-    /// Lives.
-    Healthy,
-    /// Takes no requests.
-    Unhealthy,
-}
+use crate::{
+    ejection,
+    verdict::{Streak, Verdict},
+};
 
 /// An endpoint's facts. Aligned, so that two endpoints never share a cache line.
 #[derive(Debug)]
@@ -154,11 +144,11 @@ impl EndpointState {
         self.ejected_until_ms.store(until, Relaxed);
     }
 
-    pub(crate) fn streak(&self) -> health::Streak {
-        health::Streak { verdict: self.verdict(), in_row: self.checks_in_row.load(Relaxed) }
+    pub(crate) fn streak(&self) -> Streak {
+        Streak { verdict: self.verdict(), in_row: self.checks_in_row.load(Relaxed) }
     }
 
-    pub(crate) fn set_streak(&self, streak: health::Streak) {
+    pub(crate) fn set_streak(&self, streak: Streak) {
         self.checks_in_row.store(streak.in_row, Relaxed);
         self.verdict.store(streak.verdict as u8, Relaxed);
     }

@@ -18,9 +18,11 @@ use tokio::{
 };
 
 use crate::{
-    cluster::{Cluster, Member},
+    cluster::Cluster,
     connect::Connector,
-    endpoint::{EndpointState, Verdict},
+    endpoint::EndpointState,
+    member::Member,
+    verdict::{Streak, Verdict, step},
 };
 
 /// The verdict on an endpoint has changed.
@@ -65,33 +67,6 @@ struct Task {
 struct Order {
     health: Health,
     connector: Arc<Connector>,
-}
-
-/// The verdict on an endpoint, and answers in a row that speak against it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Streak {
-    /// What holds.
-    pub verdict: Verdict,
-    /// So many answers in a row say otherwise.
-    pub in_row: u32,
-}
-
-/// What follows from an answer. An endpoint without verdict takes requests, so one good answer settles it, and it
-/// takes as many bad ones as for a living endpoint.
-#[must_use]
-pub fn step(rules: &Health, streak: Streak, good: bool) -> Streak {
-    let (against, turned) = match (streak.verdict, good) {
-        (Verdict::Unknown, true) => return Streak { verdict: Verdict::Healthy, in_row: 0 },
-        (Verdict::Healthy, true) | (Verdict::Unhealthy, false) => return Streak { in_row: 0, ..streak },
-        (Verdict::Unknown | Verdict::Healthy, false) => (rules.unhealthy, Verdict::Unhealthy),
-        (Verdict::Unhealthy, true) => (rules.healthy, Verdict::Healthy),
-    };
-    let in_row = streak.in_row.saturating_add(1);
-    if in_row >= u32::from(against) {
-        Streak { verdict: turned, in_row: 0 }
-    } else {
-        Streak { in_row, ..streak }
-    }
 }
 
 impl Checkers {

@@ -6,6 +6,7 @@
 //! Invariant: a request is sent twice only if the first time cannot have had an effect.
 
 pub mod balance;
+mod build;
 pub mod cluster;
 pub mod connect;
 pub mod ejection;
@@ -13,12 +14,17 @@ pub mod endpoint;
 pub mod forward;
 pub mod health;
 pub mod local;
+pub mod member;
 mod pool;
 #[cfg(test)]
 mod testing;
+pub mod verdict;
 
-pub use cluster::{Build, Cluster, Member};
-pub use endpoint::{EndpointState, Verdict};
+pub use build::Build;
+pub use cluster::Cluster;
+pub use endpoint::EndpointState;
 pub use forward::{Incoming, Outgoing, Tunnel, send};
 pub use health::{Checkers, HealthChange};
 pub use local::{Lease, Local, Picked};
+pub use member::Member;
+pub use verdict::Verdict;

@@ -16,10 +16,7 @@ use evergate_contract::config::Name;
 use evergate_kit::{Rng, deadline::Clock};
 
 use crate::{
-    balance::Picking,
-    cluster::{Cluster, Member},
-    connect::Connector,
-    endpoint::EndpointState,
+    balance::Picking, cluster::Cluster, connect::Connector, endpoint::EndpointState, member::Member,
     pool::Pool,
 };
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Cell, Picking, Rng};
-use crate::{Cluster, Verdict, health::Streak, testing::Rig};
+use crate::{Cluster, Verdict, testing::Rig, verdict::Streak};
 
 /// A cluster of endpoints with these weights, and a worker's part in choosing among them.
 struct Bench {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{Build, Cluster, Event, HealthStatus};
 use crate::{
     Verdict,
-    health::Streak,
     testing::{Rig, run},
+    verdict::Streak,
 };
 
 /// Whether the endpoint's state and the way to it are the same in both.

@@ -8,38 +8,10 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Checkers, Health, HealthChange, JITTER_STEPS, Streak, Verdict, jittered, step};
+use super::{Checkers, HealthChange, JITTER_STEPS, Verdict, jittered};
 use crate::testing::{Peer, Rig, Server, ask, run, settle};
 
 const GOOD: &str = "HTTP/1.1 204 No Content\r\n\r\n";
-
-#[test]
-fn verdicts_follow_answers_in_a_row() {
-    // Answers as letters: `+` good, `-` bad; the verdict after each: `?`, `h`ealthy, `u`nhealthy.
-    let check = |healthy: u16, unhealthy: u16, answers: &str, expected: &str| {
-        let rules = Health { healthy, unhealthy, ..Health::default() };
-        let mut streak = Streak::default();
-        let verdicts: String = answers
-            .chars()
-            .map(|answer| {
-                streak = step(&rules, streak, answer == '+');
-                match streak.verdict {
-                    Verdict::Unknown => '?',
-                    Verdict::Healthy => 'h',
-                    Verdict::Unhealthy => 'u',
-                }
-            })
-            .collect();
-        assert_eq!(verdicts, expected, "for {answers}");
-    };
-    check(2, 3, "+", "h");
-    check(2, 3, "---", "??u");
-    check(2, 3, "--+", "??h");
-    check(2, 3, "+--+---", "hhhhhhu");
-    check(2, 3, "---+-++", "??uuuuh");
-    check(1, 1, "-+-+", "uhuh");
-    check(3, 2, "+--+++", "hhuuuh");
-}
 
 #[test]
 fn jitter_is_a_tenth_either_way() {
