@@ -1,18 +1,30 @@
-//! The engine at work: starts the thread that carries out its effects, and is the door to it.
+//! The door to an engine at work; the only asynchronous file. The work itself is done by one thread.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+};
 
-use evergate_conf::{Loader, Node, Path, Report};
-use tokio::sync::broadcast;
+use evergate_conf::{Loader, Node, Path, Report, node::Place};
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::spawn_blocking,
+};
 
 use crate::{
+    change::{self, Message, Shared},
     counters::Counters,
-    plan::{Plan, Redactor, hide_literals},
+    explain::{Explained, explain},
+    history::{Archive, ReadError},
+    plan::{Plan, Redactor, Side, hide_literals, redact},
     revision::{Record, Revision, RevisionId},
     source::{Draft, Notice},
-    status::Status,
+    status::{Running, Status},
     target::Target,
-    verdict::Verdict,
+    verdict::{Stage, Verdict},
 };
 
 /// What to load, and where to keep what ran.
@@ -48,33 +60,21 @@ pub enum StartError {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// A defect of the target ended the thread.
+    #[error("the thread that starts ended before it was done")]
+    Ended,
 }
 
 /// The door to a running engine. Cloning gives another handle to the same; the engine runs until [`Handle::stop`],
 /// or until the last handle is gone.
 #[derive(Clone)]
 pub struct Handle {
+    door: Arc<Sender<Message>>,
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    notices: broadcast::Sender<Arc<Notice>>,
-    counters: Counters,
-}
-
-/// Where a value of the running document comes from.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Explained {
-    /// Which value.
-    pub path: Path,
-    /// What it is; secrets are hidden.
-    pub value: Node,
-    /// The layer that set it: a file and line, `overlay`, `built-in`.
-    pub from: String,
-}
-
 impl Options {
-    /// Watched files, in order, without a history on disk.
+    /// Files in that order; no history on disk.
     #[must_use]
     pub fn new(loader: Loader, roots: Vec<PathBuf>) -> Options {
         Options {
@@ -89,38 +89,72 @@ impl Options {
     }
 }
 
-/// Loads, checks, builds and publishes the first revision; returns when it runs. Needs a tokio runtime.
+/// Loads, checks, builds and publishes the first revision; returns when it runs. It comes from the files; if they
+/// are refused, from the last good revision unless `strict`.
 ///
 /// # Errors
 /// If nothing could be published.
 pub async fn start<T: Target>(target: T, options: Options) -> Result<Handle, StartError> {
-    let _ = (target, options);
-    Err(StartError::Refused(Arc::default()))
+    let (door, inbox) = channel();
+    let door = Arc::new(door);
+    let weak = Arc::downgrade(&door);
+    let (started, outcome) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("change".into())
+        .spawn(move || change::run(target, options, inbox, &weak, started))
+        .map_err(StartError::Thread)?;
+    let shared = outcome.await.map_err(|_| StartError::Ended)??;
+    Ok(Handle { door, shared })
 }
 
 impl Handle {
-    /// Asks for a change and waits for its verdict.
+    /// Asks for a change and waits for its verdict. A caller that stops waiting does not stop the change.
     pub async fn submit(&self, draft: Draft) -> Verdict {
-        let _ = draft;
-        Verdict::Conflict { running: None }
+        let (reply, verdict) = oneshot::channel();
+        let _ = self.door.send(Message::Draft(draft, reply));
+        verdict.await.unwrap_or_else(|_| {
+            let mut report = Report::new();
+            report.problem("stopped", &Path::root(), Place::default(), "the reload engine has stopped");
+            let running = Some(self.running().id);
+            Verdict::Refused { running, stage: Stage::Queue, report: Arc::new(report) }
+        })
     }
 
     /// What runs, what is pending, what was refused.
     #[must_use]
     pub fn status(&self) -> Status {
-        unimplemented!()
+        let view = self.shared.view.load();
+        let revision = &view.running;
+        Status {
+            running: Running {
+                revision: revision.id,
+                digest: revision.digest.hex(),
+                origin: revision.origin,
+                author: revision.author.clone(),
+                restores: revision.restores,
+                since: view.since,
+            },
+            started_from: view.started_from,
+            pending: view.pending.clone(),
+            last_refused: view.last_refused.clone(),
+            held: revision.held.is_some(),
+            overlay: revision.layers.has_overlay(),
+            watching: view.watching,
+            history_degraded: view.degraded.clone(),
+            generations: self.shared.generations.alive(),
+        }
     }
 
     /// What runs, whole; secrets are not hidden.
     #[must_use]
     pub fn running(&self) -> Arc<Revision> {
-        unimplemented!()
+        Arc::clone(&self.shared.view.load().running)
     }
 
-    /// A document with its secrets hidden.
+    /// A document as it may be shown: secrets are `***`.
     #[must_use]
     pub fn redacted(&self, document: &Node) -> Node {
-        document.clone()
+        redact(document, &Path::root(), document.clone(), &self.shared.redactor)
     }
 
     /// Everything that happens from now on. Who is more than 1024 notices late misses the oldest.
@@ -135,31 +169,85 @@ impl Handle {
         &self.shared.counters
     }
 
+    /// How many generations live; [`Handle::status`] names them.
+    #[must_use]
+    pub fn generations(&self) -> usize {
+        self.shared.generations.count()
+    }
+
     /// Revisions that are kept, newest first.
     pub async fn history(&self) -> Vec<Record> {
-        Vec::new()
+        let most = self.shared.view.load().kept;
+        self.archive(move |archive| archive.list(most)).await.unwrap_or_default()
     }
 
-    /// A revision that is kept; `None` if it is not, or its file is damaged.
-    pub async fn revision(&self, id: RevisionId) -> Option<Arc<Revision>> {
-        let _ = id;
-        None
+    /// A revision that is kept, whole; secrets are not hidden.
+    ///
+    /// # Errors
+    /// If it is not kept, or its file is damaged.
+    pub async fn revision(&self, id: RevisionId) -> Result<Arc<Revision>, ReadError> {
+        let running = self.running();
+        if running.id == id {
+            return Ok(running);
+        }
+        let read = self.archive(move |archive| archive.read(id)).await;
+        read.unwrap_or_else(|| Err(ReadError::NotKept(id.to_string())))
     }
 
-    /// What leads from one revision to another; `None` if one of them is not kept.
-    pub async fn diff(&self, from: RevisionId, to: RevisionId) -> Option<Plan> {
-        let _ = (from, to);
-        None
+    /// What leads from one revision to another; secrets are hidden.
+    ///
+    /// # Errors
+    /// If one of them is not kept, or its file is damaged.
+    pub async fn diff(&self, from: RevisionId, to: RevisionId) -> Result<Plan, ReadError> {
+        let (from, to) = (self.revision(from).await?, self.revision(to).await?);
+        let side = |r: &Revision| (r.document.clone(), Arc::clone(&r.pins));
+        let ((old, old_pins), (new, new_pins)) = (side(&from), side(&to));
+        let old = Side { document: &old, pins: &old_pins };
+        Ok(Plan::between(old, Side { document: &new, pins: &new_pins }, &self.shared.redactor))
     }
 
-    /// Which layer set what runs, for each value at or below a path.
+    /// Which layer set what runs, for each value at or below a path; secrets are hidden.
     #[must_use]
     pub fn explain(&self, path: &Path) -> Vec<Explained> {
-        let _ = path;
-        Vec::new()
+        let view = self.shared.view.load();
+        explain(&view.running, &view.names, path, &self.shared.redactor)
     }
 
     /// Ends the engine when the transaction under way is done. What was published stays with whoever holds it; the
     /// target is dropped.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        let (stopped, done) = oneshot::channel();
+        if self.door.send(Message::Stop(stopped)).is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// A handle that does not keep the engine running, for tasks that should end with it.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakHandle {
+        WeakHandle { door: Arc::downgrade(&self.door), shared: Arc::clone(&self.shared) }
+    }
+
+    async fn archive<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Archive) -> R + Send + 'static,
+    ) -> Option<R> {
+        let archive = self.shared.archive.clone();
+        spawn_blocking(move || read(&archive)).await.ok()
+    }
+}
+
+/// See [`Handle::downgrade`].
+#[derive(Clone)]
+pub struct WeakHandle {
+    door: std::sync::Weak<Sender<Message>>,
+    shared: Arc<Shared>,
+}
+
+impl WeakHandle {
+    /// A handle, if another one still keeps the engine running.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Handle> {
+        Some(Handle { door: self.door.upgrade()?, shared: Arc::clone(&self.shared) })
+    }
 }

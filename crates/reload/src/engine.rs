@@ -3,164 +3,22 @@
 //! Knows neither threads nor files nor what is reloaded. One candidate at a time; every asker gets one
 //! verdict; reloads of the files that wait are one; edits keep their order and none is lost.
 
+mod event;
+mod overlay;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
-use evergate_conf::{Digest, Entry, Format, Map, Node, Path, Report, Value, compose};
+use evergate_conf::{Digest, Node, Path, Report};
 
 use crate::{
-    plan::Plan,
-    revision::{Layers, Origin, Pin, Revision, RevisionId},
-    source::{Body, Draft, Intent},
+    revision::{Layers, Revision, RevisionId},
+    source::{Body, Intent},
     status::Pending,
     verdict::{Stage, Verdict},
 };
+pub use event::{Asker, Check, Checked, Effect, Event, Head, Load, Loaded, Moment, PinsFrom, State};
 use waiting::{Turn, Waiting};
-
-/// Time since some fixed moment, handed in by the caller; never goes back.
-pub type Moment = Duration;
-
-/// Names who waits for a verdict.
-pub type Asker = u64;
-
-/// What the engine is told.
-#[derive(Debug)]
-pub enum Event {
-    /// Something on disk changed.
-    Disturbed,
-    /// Somebody wants a change.
-    Drafted(Asker, Draft),
-    /// The moment of [`Engine::wake_at`] has come.
-    Tick,
-    /// [`Effect::Load`] is done.
-    Loaded(Result<Loaded, Report>),
-    /// [`Effect::Check`] is done.
-    Checked(Result<Checked, Report>),
-    /// [`Effect::Build`] is done.
-    Built(Result<(), Report>),
-    /// [`Effect::Publish`] is done.
-    Published,
-}
-
-/// What the engine wants done. At most one of `Load`, `Check`, `Build` and `Publish` is under way; each is answered by
-/// its event.
-#[derive(Debug)]
-pub enum Effect {
-    /// A transaction begins.
-    Begin(Head),
-    /// Get what the candidate is made of.
-    Load(Load),
-    /// Read what the document refers to, check it, and see how it differs from what runs.
-    Check(Check),
-    /// Build what was checked, under that name.
-    Build(RevisionId),
-    /// Write the revision down unless it is already, then switch to what was built.
-    Publish {
-        /// What runs from now on.
-        revision: Arc<Revision>,
-        /// False if it came from the history as it is.
-        record: bool,
-    },
-    /// The files could not be used at the start; the last good revision is tried instead.
-    FallBack(Stage, Arc<Report>),
-    /// What runs is the same, but where it is written or what is held differs.
-    Amend(Arc<Revision>),
-    /// The transaction ends: drop what it left, answer who asked.
-    End(Head, Vec<Asker>, Verdict),
-    /// A draft that was not taken in.
-    TurnAway(Asker, Verdict),
-}
-
-/// What is said of a transaction.
-#[derive(Clone, Debug)]
-pub struct Head {
-    /// Counts transactions from 1.
-    pub transaction: u64,
-    /// What asked.
-    pub origin: Origin,
-    /// Who asked.
-    pub author: Option<Arc<str>>,
-    /// When the first event that led to it came.
-    pub since: Moment,
-}
-
-/// Where a candidate comes from.
-#[derive(Clone, Debug)]
-pub enum Load {
-    /// The files.
-    Files {
-        /// Also if they have become empty.
-        insist: bool,
-    },
-    /// A text.
-    Text(Arc<str>, Format),
-    /// That revision.
-    Revision(RevisionId),
-    /// The one that ran before that revision.
-    Before(RevisionId),
-    /// The newest complete one with a smaller number.
-    Older(u64),
-}
-
-/// What was loaded.
-#[derive(Clone, Debug)]
-pub enum Loaded {
-    /// The files, merged, with the digest of them and of what they refer to.
-    Files(Node, Digest),
-    /// A text.
-    Text(Node),
-    /// A revision.
-    Revision(Arc<Revision>),
-}
-
-/// A document to check.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// All layers merged.
-    pub document: Node,
-    /// Where the files that it refers to are read.
-    pub pins: PinsFrom,
-}
-
-/// Where referred files are read.
-#[derive(Clone, Debug)]
-pub enum PinsFrom {
-    /// All from disk, as they are.
-    Disk,
-    /// As they were then; what was not referred to then, from disk.
-    Kept(Arc<[Pin]>),
-}
-
-/// What a check found.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    /// Hash of the document and of what it refers to.
-    pub digest: Digest,
-    /// What it refers to.
-    pub pins: Arc<[Pin]>,
-    /// How it differs from what runs.
-    pub plan: Arc<Plan>,
-    /// What works, but perhaps not as meant.
-    pub warnings: Report,
-    /// When this happened, for the revision.
-    pub time: std::time::SystemTime,
-}
-
-/// Where the engine is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing to do.
-    Idle,
-    /// Waiting until the files are quiet.
-    Settling,
-    /// A candidate is loaded and checked.
-    Loading,
-    /// A candidate is built.
-    Building,
-    /// A candidate is written down and switched to.
-    Publishing,
-}
 
 /// Digest of files that cannot be read: whatever is read later differs from it.
 pub const UNREADABLE: Digest = Digest([0; 32]);
@@ -347,46 +205,64 @@ impl Engine {
 
     fn loaded(&mut self, loaded: Loaded, effects: &mut Vec<Effect>) {
         let Some(what) = self.active.as_ref().map(|a| a.what) else { return };
-        let known = self.live.as_ref().or(self.recovered.as_ref());
-        let mut pins = PinsFrom::Disk;
-        let candidate = match (loaded, what) {
-            (Loaded::Files(base, files), _) => {
+        match loaded {
+            Loaded::Files(base, files) => {
                 self.seen = files;
-                let insist = matches!(what, What::Files { insist: true });
-                if !insist && known.is_some_and(|k| k.held == Some(files)) {
+                let known = self.live.as_ref().or(self.recovered.as_ref());
+                if what != (What::Files { insist: true }) && known.is_some_and(|k| k.held == Some(files)) {
                     return self.stay_held(effects);
                 }
                 let overlay = known.map_or_else(Node::empty_map, |k| k.layers.overlay.clone());
-                Candidate::new(Layers { base, overlay }, files, None)
+                let candidate = Candidate::new(Layers { base, overlay }, files, None);
+                self.check(candidate, None, PinsFrom::Disk, effects);
             }
-            (Loaded::Text(text), _) if text.as_map().is_none() => {
-                return self.refuse(Stage::Load, not_a_map(&text), effects);
+            Loaded::Text(text) if text.as_map().is_none() => {
+                self.refuse(Stage::Load, not_a_map(&text), effects);
             }
-            (Loaded::Text(text), _) => {
-                let nothing = Layers::empty();
-                let old = known.map_or(&nothing, |k| &k.layers);
-                let overlay = if what == What::Patch { compose(&old.overlay, &text) } else { text };
-                let overlay = without_idle_nulls(&overlay, Some(&old.base)).unwrap_or_else(Node::empty_map);
-                pins = known.map_or(PinsFrom::Disk, |k| PinsFrom::Kept(Arc::clone(&k.pins)));
-                let layers = Layers { base: old.base.clone(), overlay };
-                Candidate::new(layers, known.map_or(UNREADABLE, |k| k.files), known.and_then(|k| k.held))
-            }
-            (Loaded::Revision(old), What::LastGood) => return self.last_good(old, effects),
-            (Loaded::Revision(old), _) => {
-                pins = PinsFrom::Kept(Arc::clone(&old.pins));
+            Loaded::Text(text) => self.edited(&text, what == What::Patch, effects),
+            Loaded::Revision(old) if what == What::LastGood => self.last_good(old, effects),
+            Loaded::Revision(old) => {
                 let held = (old.files != self.seen).then_some(self.seen);
                 let mut candidate = Candidate::new(old.layers.clone(), old.files, held);
                 candidate.restores = Some(old.id);
-                candidate
+                self.check(candidate, None, PinsFrom::Kept(Arc::clone(&old.pins)), effects);
             }
-        };
-        self.check(candidate, pins, effects);
+        }
     }
 
-    fn check(&mut self, candidate: Candidate, pins: PinsFrom, effects: &mut Vec<Effect>) {
+    /// An edit of the overlay. It is checked with its places, so that problems have lines, and kept without,
+    /// since the text is gone afterwards.
+    fn edited(&mut self, text: &Node, patch: bool, effects: &mut Vec<Effect>) {
+        let known = self.live.as_ref().or(self.recovered.as_ref());
+        let nothing = Layers::empty();
+        let old = known.map_or(&nothing, |k| &k.layers);
+        let on_top = |text: &Node| Layers {
+            base: old.base.clone(),
+            overlay: if patch {
+                overlay::edited(&old.base, &old.overlay, text)
+            } else {
+                overlay::tidy(&old.base, text)
+            },
+        };
+        let as_written = on_top(text).document();
+        let layers = on_top(&overlay::without_places(text));
+        let candidate =
+            Candidate::new(layers, known.map_or(UNREADABLE, |k| k.files), known.and_then(|k| k.held));
+        let pins = known.map_or(PinsFrom::Disk, |k| PinsFrom::Kept(Arc::clone(&k.pins)));
+        self.check(candidate, Some(as_written), pins, effects);
+    }
+
+    fn check(
+        &mut self,
+        candidate: Candidate,
+        as_written: Option<Node>,
+        pins: PinsFrom,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(active) = &mut self.active else { return };
         active.stage = Stage::Check;
-        effects.push(Effect::Check(Check { document: candidate.document.clone(), pins }));
+        let document = as_written.unwrap_or_else(|| candidate.document.clone());
+        effects.push(Effect::Check(Check { document, pins }));
         active.candidate = Some(candidate);
     }
 
@@ -410,7 +286,7 @@ impl Engine {
         candidate.restores = old.restores;
         let pins = PinsFrom::Kept(Arc::clone(&old.pins));
         candidate.same_as = Some(old);
-        self.check(candidate, pins, effects);
+        self.check(candidate, None, pins, effects);
     }
 
     fn checked(&mut self, checked: Checked, effects: &mut Vec<Effect>) {
@@ -568,29 +444,6 @@ fn not_a_map(node: &Node) -> Report {
     let mut report = Report::new();
     report.problem("type", &Path::root(), node.place, "a change of the document is a map of sections");
     report
-}
-
-/// The overlay without what does nothing to the base, so that what is set and unset again by API leaves nothing
-/// behind: nulls that remove nothing, and maps that are empty then. `None` if nothing is left of it.
-fn without_idle_nulls(overlay: &Node, base: Option<&Node>) -> Option<Node> {
-    let Some(map) = overlay.as_map() else {
-        return (!overlay.is_null() || base.is_some()).then(|| overlay.clone());
-    };
-    let mut same = true;
-    let keep = |entry: &Entry| {
-        let node = without_idle_nulls(&entry.node, base.and_then(|b| b.get(&entry.key)));
-        same &= node.as_ref().is_some_and(|n| n.same(&entry.node));
-        Some(Entry { node: node?, ..entry.clone() })
-    };
-    let entries: Vec<Entry> = map.entries().iter().filter_map(keep).collect();
-    if entries.is_empty() && base.is_some_and(|b| b.as_map().is_some()) {
-        return None;
-    }
-    Some(if same {
-        overlay.clone()
-    } else {
-        Node { value: Value::Map(Arc::new(Map::new(entries))), place: overlay.place }
-    })
 }
 
 #[cfg(test)]

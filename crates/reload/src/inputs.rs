@@ -48,10 +48,7 @@ impl Inputs {
     /// Hash of the content; `None` if it could not be read or is not referred to.
     #[must_use]
     pub fn digest(&self, path: &Path) -> Option<Digest> {
-        match self.files.get(path) {
-            Some(Content::Bytes(_, digest)) => Some(*digest),
-            _ => None,
-        }
+        self.files.get(path).and_then(Content::digest)
     }
 
     /// What is known of a path.
@@ -75,20 +72,26 @@ impl Inputs {
     pub fn pins(&self) -> Arc<[Pin]> {
         let pin = |(path, content): (&Arc<Path>, &Content)| Pin {
             path: Arc::clone(path),
-            digest: match content {
-                Content::Bytes(_, digest) => Some(*digest),
-                Content::Unreadable(_) => None,
-            },
+            digest: content.digest(),
         };
         self.files.iter().map(pin).collect()
     }
 }
 
 impl Content {
-    /// Reads a file now. If it holds what is known already, the known allocation is used again.
+    /// Hash of the bytes, if it could be read.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        match self {
+            Content::Bytes(_, digest) => Some(*digest),
+            Content::Unreadable(_) => None,
+        }
+    }
+
+    /// Reads a file now, of at most 64 MiB. If it holds what is known already, the known allocation is used again.
     #[must_use]
     pub fn of_file(path: &Path, known: Option<&Content>) -> Content {
-        match std::fs::read(path) {
+        match read(path) {
             Ok(bytes) => {
                 let digest = Digest::of(&bytes);
                 match known {
@@ -101,6 +104,19 @@ impl Content {
             Err(error) => Content::Unreadable(error.kind()),
         }
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    const BYTES_MAX: u64 = 64 << 20;
+    let metadata = std::fs::metadata(path)?;
+    // Reading a pipe would wait for ever.
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    if metadata.len() > BYTES_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    std::fs::read(path)
 }
 
 impl FromIterator<(PathBuf, Content)> for Inputs {

@@ -9,7 +9,7 @@ use std::{
 use evergate_conf::{
     Node, Path,
     diff::{Change, diff},
-    node::{Map, Value},
+    node::{Map, Place, Value},
 };
 use serde::{Serialize, Serializer};
 
@@ -77,12 +77,10 @@ pub struct Touch {
 /// True if that value of the document must not be shown. Asked for a value and for all that it is in.
 pub type Redactor = Arc<dyn Fn(&Path, &Node) -> bool + Send + Sync>;
 
-/// The redactor for documents whose secrets are written as `conf` does: hides every `{ literal: … }`.
+/// The redactor for documents whose secrets are written as `conf` does: hides the value of every key `literal`.
 #[must_use]
 pub fn hide_literals() -> Redactor {
-    Arc::new(
-        |_, node| matches!(node.as_map().map(|m| m.entries()), Some([only]) if only.key.as_ref() == "literal"),
-    )
+    Arc::new(|path, _| path.segments().last().is_some_and(|key| key.as_ref() == "literal"))
 }
 
 /// A document and the files that it refers to: one side of a plan.
@@ -236,7 +234,7 @@ pub fn redact(root: &Node, path: &Path, value: Node, redactor: &Redactor) -> Nod
     let (mut at, mut node) = (Path::root(), Some(root));
     for key in path.segments() {
         if node.is_some_and(|n| redactor(&at, n)) {
-            return stars();
+            return stars_at(value.place);
         }
         at.push(Arc::clone(key));
         node = node.and_then(|n| n.get(key));
@@ -246,7 +244,7 @@ pub fn redact(root: &Node, path: &Path, value: Node, redactor: &Redactor) -> Nod
 
 fn redact_below(at: &mut Path, node: &Node, redactor: &Redactor) -> Node {
     if redactor(at, node) {
-        return stars();
+        return stars_at(node.place);
     }
     let mut below = |key: Arc<str>, child: &Node| {
         at.push(key);
@@ -279,8 +277,9 @@ fn redact_below(at: &mut Path, node: &Node, redactor: &Redactor) -> Node {
     }
 }
 
-fn stars() -> Node {
-    Node::made(Value::Str("***".into()))
+/// Stands where a secret is.
+fn stars_at(place: Place) -> Node {
+    Node { value: Value::Str("***".into()), place }
 }
 
 /// Paths of files that both sides pin, with different contents.

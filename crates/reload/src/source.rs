@@ -33,7 +33,7 @@ pub struct Draft {
 pub enum Intent {
     /// Read the files again. Several that wait are one.
     Reload {
-        /// Also if the files are held, or have become empty: a person insists.
+        /// Also if the files are held, or say nothing any more: a person insists.
         insist: bool,
     },
     /// Change the overlay by a merge patch (RFC 7396).
@@ -88,6 +88,8 @@ pub enum Notice {
     Ended {
         /// Which transaction.
         transaction: u64,
+        /// What asked for it.
+        origin: Origin,
         /// How.
         verdict: Verdict,
         /// From the first event to the end.

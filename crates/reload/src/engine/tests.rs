@@ -1,10 +1,13 @@
 use std::{collections::HashMap, time::SystemTime};
 
-use evergate_conf::{Path, merge, node::Place};
+use evergate_conf::{Entry, Map, Value, merge, node::Place};
 use proptest::prelude::*;
 
 use super::*;
-use crate::revision;
+use crate::{
+    revision::{self, Origin, Pin},
+    source::Draft,
+};
 
 mod simulator;
 
@@ -319,14 +322,23 @@ proptest! {
     fn leaving_idle_nulls_out_changes_nothing(base in tree(), overlay in tree()) {
         let base = evergate_conf::strip_nulls(&map([("x".to_owned(), base)]));
         let overlay = map([("x".to_owned(), overlay)]);
-        let left = without_idle_nulls(&overlay, Some(&base)).unwrap_or_else(Node::empty_map);
+        let left = overlay::tidy(&base, &overlay);
         prop_assert_eq!(merge(&base, &left), merge(&base, &overlay));
+    }
+
+    #[test]
+    fn an_edit_does_to_the_document_what_a_merge_patch_does(base in tree(), overlay in tree(), patch in tree()) {
+        let base = evergate_conf::strip_nulls(&map([("x".to_owned(), base)]));
+        let (overlay, patch) = (map([("x".to_owned(), overlay)]), map([("x".to_owned(), patch)]));
+        let edited = overlay::edited(&base, &overlay, &patch);
+        prop_assert_eq!(merge(&base, &edited), merge(&merge(&base, &overlay), &patch));
     }
 
     #[test]
     fn what_is_set_and_unset_again_leaves_nothing(base in tree(), value in 0..3i64) {
         let base = evergate_conf::strip_nulls(&map([("x".to_owned(), base)]));
-        let unset = compose(&map([("new".to_owned(), int(value))]), &map([("new".to_owned(), Node::made(Value::Null))]));
-        prop_assert_eq!(without_idle_nulls(&unset, Some(&base)), None);
+        let set = overlay::edited(&base, &Node::empty_map(), &map([("new".to_owned(), int(value))]));
+        let unset = overlay::edited(&base, &set, &map([("new".to_owned(), Node::made(Value::Null))]));
+        prop_assert_eq!(unset, Node::empty_map());
     }
 }

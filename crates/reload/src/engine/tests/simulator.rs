@@ -158,15 +158,17 @@ impl World {
                 Some((Node::empty_map(), overlay.unwrap_or_else(Node::empty_map)))
             });
             let (base, overlay) = old.unwrap();
-            let left = |base: Node, overlay: Node| {
-                let overlay = without_idle_nulls(&overlay, Some(&base)).unwrap_or_else(Node::empty_map);
-                (base, overlay)
-            };
             self.model = Some(match (self.loaded.take(), drafts.first().map(|d| &d.intent)) {
                 (Some(Loaded::Files(base, _)), _) => (base, overlay),
                 (Some(Loaded::Revision(r)), _) => (r.layers.base.clone(), r.layers.overlay.clone()),
-                (_, Some(Intent::Patch(Body::Node(node)))) => left(base, compose(&overlay, node)),
-                (_, Some(Intent::Replace(Body::Node(node)))) => left(base, node.clone()),
+                (_, Some(Intent::Patch(Body::Node(node)))) => {
+                    let overlay = overlay::edited(&base, &overlay, node);
+                    (base, overlay)
+                }
+                (_, Some(Intent::Replace(Body::Node(node)))) => {
+                    let overlay = overlay::tidy(&base, node);
+                    (base, overlay)
+                }
                 other => panic!("done without anything loaded: {other:?}"),
             });
         }

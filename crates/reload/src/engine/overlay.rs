@@ -1,0 +1,55 @@
+//! The layer that edits write.
+
+use std::sync::Arc;
+
+use evergate_conf::{Entry, Map, Node, Value, amend, node::Place};
+
+/// The overlay on `base` after an edit.
+pub(super) fn edited(base: &Node, overlay: &Node, patch: &Node) -> Node {
+    tidy(base, &amend(base, overlay, patch))
+}
+
+/// The overlay without what does nothing to the base.
+pub(super) fn tidy(base: &Node, overlay: &Node) -> Node {
+    without_idle_nulls(overlay, Some(base)).unwrap_or_else(Node::empty_map)
+}
+
+/// The overlay without what does nothing to the base, so that what is set and unset again by API leaves nothing
+/// behind: nulls that remove nothing, and maps that are empty then. `None` if nothing is left of it.
+fn without_idle_nulls(overlay: &Node, base: Option<&Node>) -> Option<Node> {
+    let Some(map) = overlay.as_map() else {
+        return (!overlay.is_null() || base.is_some()).then(|| overlay.clone());
+    };
+    let mut same = true;
+    let keep = |entry: &Entry| {
+        let node = without_idle_nulls(&entry.node, base.and_then(|b| b.get(&entry.key)));
+        same &= node.as_ref().is_some_and(|n| n.same(&entry.node));
+        Some(Entry { node: node?, ..entry.clone() })
+    };
+    let entries: Vec<Entry> = map.entries().iter().filter_map(keep).collect();
+    if entries.is_empty() && base.is_some_and(|b| b.as_map().is_some()) {
+        return None;
+    }
+    Some(if same {
+        overlay.clone()
+    } else {
+        Node { value: Value::Map(Arc::new(Map::new(entries))), place: overlay.place }
+    })
+}
+
+/// The tree without places: the text that they were in is gone.
+pub(super) fn without_places(node: &Node) -> Node {
+    let value = match &node.value {
+        Value::Map(map) => {
+            let entry = |e: &Entry| Entry {
+                key: Arc::clone(&e.key),
+                place: Place::default(),
+                node: without_places(&e.node),
+            };
+            Value::Map(Arc::new(Map::new(map.entries().iter().map(entry).collect())))
+        }
+        Value::List(list) => Value::List(list.iter().map(without_places).collect()),
+        other => other.clone(),
+    };
+    Node::made(value)
+}
