@@ -24,6 +24,7 @@ fn is_root(path: &str) -> bool {
         _ => return false,
     };
     matches!((folder, name), ("src", "lib.rs" | "main.rs") | (_, "build.rs"))
+        || matches!(parts.as_slice(), [.., "tests" | "benches" | "examples", _, "main.rs"])
         || matches!(folder, "tests" | "benches" | "examples" | "bin" | "fuzz_targets")
             && !path.contains("/src/tests/")
 }
@@ -71,6 +72,7 @@ mod tests {
         let root = ("c/src/lib.rs", "//! X.\npub mod a;\n");
         check(&[root, ("c/src/a.rs", "//! A.\nmod b;"), ("c/src/a/b.rs", "//! B.")], &[]);
         check(&[root, ("c/src/b.rs", "//! B.")], &["c/src/b.rs: no `mod` names this file"]);
+        check(&[("c/tests/it/main.rs", "//! It.\nmod a;"), ("c/tests/it/a.rs", "//! A.")], &[]);
         check(&[root, ("c/src/bin/x.rs", "//! B.")], &[]);
     }
 }
