@@ -1,10 +1,10 @@
 //! The thread `change`: carries out what the engine wants, one effect after the other, and may block.
 
 mod say;
+mod steps;
 
 use std::{
     collections::{HashMap, VecDeque},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -13,30 +13,25 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use arc_swap::ArcSwap;
 use evergate_conf::{Digest, Node, Report};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
-    counters::Counters,
     disk::Disk,
-    drive::{Options, StartError},
-    engine::{Asker, Check, Checked, Effect, Engine, Event, Head, Load, Loaded, Moment},
-    explain::Names,
+    engine::{Asker, Effect, Engine, Event, Head, Moment},
     generation::Generations,
-    history::{Archive, History, Memory, OpenError},
+    history::{Found, History, Memory, OpenError},
     inputs::Inputs,
-    plan::{Plan, Redactor, Side},
-    revision::{self, Layers, Origin, Revision, RevisionId},
+    options::{Options, StartError},
+    plan::Plan,
+    revision::{Origin, RevisionId},
     source::{Draft, Intent, Notice},
-    status::{Pending, Refusal, StartedFrom, Watching},
-    target::{Build, Candidate, Live, Settings, Target},
+    status::{Refusal, StartedFrom, Watching},
+    target::{Live, Settings, Target},
     verdict::{Stage, Verdict},
+    view::Shared,
     watch::Watcher,
 };
-
-/// Notices that a listener may be late.
-const NOTICES_MAX: usize = 1024;
 
 /// How much the thread stands back behind those that serve: enough to be felt when the machine is full, and
 /// little enough that a change is not late then.
@@ -51,30 +46,6 @@ pub(crate) enum Message {
     Draft(Draft, oneshot::Sender<Verdict>),
     Freed(RevisionId, Duration),
     Stop(oneshot::Sender<()>),
-}
-
-/// What others see of the thread's work.
-pub(crate) struct Shared {
-    pub(crate) view: ArcSwap<View>,
-    pub(crate) notices: broadcast::Sender<Arc<Notice>>,
-    pub(crate) counters: Counters,
-    pub(crate) generations: Generations,
-    pub(crate) archive: Archive,
-    pub(crate) redactor: Redactor,
-}
-
-/// The facts of one moment.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub(crate) running: Arc<Revision>,
-    pub(crate) since: SystemTime,
-    pub(crate) started_from: StartedFrom,
-    pub(crate) pending: Vec<Pending>,
-    pub(crate) last_refused: Option<Refusal>,
-    pub(crate) watching: Watching,
-    pub(crate) degraded: Option<String>,
-    pub(crate) names: Names,
-    pub(crate) kept: usize,
 }
 
 type Started = oneshot::Sender<Result<Arc<Shared>, StartError>>;
@@ -158,21 +129,14 @@ impl<T: Target> Change<T> {
         door: &Weak<Sender<Message>>,
     ) -> Result<Change<T>, StartError> {
         let (history, found) = match &options.data_dir {
-            None => (History::Memory(Memory::default()), crate::history::Found::default()),
+            None => (History::Memory(Memory::default()), Found::default()),
             Some(dir) => History::open(dir, &options.redactor).map_err(|error| match error {
                 OpenError::Locked => StartError::Locked(dir.clone()),
                 OpenError::Io(error) => StartError::DataDir(dir.clone(), error),
             })?,
         };
         let disturbed = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared {
-            view: ArcSwap::from_pointee(View::nothing()),
-            notices: broadcast::Sender::new(NOTICES_MAX),
-            counters: Counters::default(),
-            generations: generations(door),
-            archive: history.archive(),
-            redactor: options.redactor,
-        });
+        let shared = Arc::new(Shared::new(generations(door), history.archive(), options.redactor));
         let change = Change {
             engine: Engine::new(found.newest, found.last_seq, options.strict),
             target,
@@ -261,7 +225,7 @@ impl<T: Target> Change<T> {
         let effects = self.engine.step(self.now, event);
         let pending = self.engine.pending();
         if self.shared.view.load().pending != pending {
-            self.see(|view| view.pending = pending);
+            self.shared.see(|view| view.pending = pending);
         }
         effects
     }
@@ -294,9 +258,9 @@ impl<T: Target> Change<T> {
                 if let Some(live) = &mut self.live {
                     live.document = revision.document.clone();
                 }
-                self.see(|view| view.running = revision);
+                self.shared.see(|view| view.running = revision);
             }
-            Effect::End(head, askers, verdict) => self.end(&head, askers, verdict),
+            Effect::End(head, askers, verdict) => self.end(&head, askers, &verdict),
             Effect::TurnAway(asker, verdict) => self.answer(asker, verdict),
         }
         None
@@ -322,172 +286,24 @@ impl<T: Target> Change<T> {
         result
     }
 
-    fn load(&mut self, load: Load) -> Result<Loaded, Report> {
-        let archive = &self.shared.archive;
-        let kept = match load {
-            Load::Files { insist } => {
-                self.transaction.read = true;
-                let none = Inputs::new();
-                let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
-                let before = self.engine.live().map(|r| &r.layers.base);
-                let loaded = self.disk.load(before, known, insist);
-                let names = self.disk.names();
-                self.see(|view| view.names = names);
-                return loaded.map(|(base, files)| Loaded::Files(base, files));
-            }
-            Load::Text(text, format) => return self.disk.parse(&text, format).map(Loaded::Text),
-            Load::Revision(id) => archive.read(id),
-            Load::Before(id) => archive.before(id),
-            Load::Older(seq) => archive.older(seq),
-        };
-        kept.map(Loaded::Revision).map_err(|error| say::problem("history", error.to_string()))
-    }
-
-    fn check(&mut self, check: Check) -> Result<Checked, Report> {
-        let (digest, built, warnings) = self.timed(Stage::Check, |c| c.checked(check))?;
-        let (built, plan) = self.timed(Stage::Plan, move |c| c.plan(built));
-        let pins = built.inputs.pins();
-        let transaction = self.transaction.number;
-        self.notice(Notice::Planned { transaction, plan: Arc::clone(&plan) });
-        self.candidate = Some(built);
-        Ok(Checked { digest, pins, plan, warnings, time: SystemTime::now() })
-    }
-
-    fn checked(&mut self, check: Check) -> Result<(Digest, Built<T>, Report), Report> {
-        let none = Inputs::new();
-        let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
-        let inputs = self.disk.inputs(&check.document, &check.pins, known, &self.shared.archive)?;
-        let digest = revision::digest(&check.document, &inputs.pins());
-        let mut report = Report::new();
-        let config = match self.live.as_ref().filter(|l| l.digest == digest) {
-            Some(live) => Some(Arc::clone(&live.config)),
-            None => {
-                let candidate = Candidate { document: &check.document, inputs: &inputs };
-                let live = self.live.as_ref().map(Running::live);
-                let target = &mut self.target;
-                let config = survive(|| Ok(target.check(candidate, live, &mut report)));
-                config
-                    .unwrap_or_else(|panicked| {
-                        report.append(panicked);
-                        None
-                    })
-                    .map(Arc::new)
-            }
-        };
-        self.disk.locate(&mut report);
-        match config.filter(|_| !report.has_errors()) {
-            Some(config) => {
-                let built =
-                    Built { document: check.document, inputs, config, plan: Arc::default(), built: None };
-                Ok((digest, built, report))
-            }
-            None if report.has_errors() => Err(report),
-            None => Err(say::problem("check", "refused without a reason".to_owned())),
-        }
-    }
-
-    fn plan(&mut self, mut built: Built<T>) -> (Built<T>, Arc<Plan>) {
-        let (nothing, no_pins) = (Node::empty_map(), Inputs::new().pins());
-        let old_pins = self.live.as_ref().map_or(no_pins, |l| l.inputs.pins());
-        let old = Side { document: self.live.as_ref().map_or(&nothing, |l| &l.document), pins: &old_pins };
-        let new = Side { document: &built.document, pins: &built.inputs.pins() };
-        let mut plan = Plan::between(old, new, &self.shared.redactor);
-        if let Some(live) = &self.live {
-            plan.touches = self.target.touches(&live.config, &built.config, &plan);
-        }
-        let plan = Arc::new(plan);
-        built.plan = Arc::clone(&plan);
-        (built, plan)
-    }
-
-    fn build(&mut self, id: RevisionId) -> Result<(), Report> {
-        let Some(candidate) = &mut self.candidate else {
-            return Err(say::problem("build", "nothing was checked".to_owned()));
-        };
-        let build = Build {
-            id,
-            config: &candidate.config,
-            document: &candidate.document,
-            inputs: &candidate.inputs,
-            plan: &candidate.plan,
-            live: self.live.as_ref().map(Running::live),
-            generation: self.shared.generations.token(id),
-        };
-        let target = &mut self.target;
-        let built = survive(|| target.build(build)).map_err(|mut report| {
-            self.disk.locate(&mut report);
-            report
-        })?;
-        candidate.built = Some(built);
-        Ok(())
-    }
-
-    fn publish(&mut self, revision: Arc<Revision>, record: bool) {
-        let Some(candidate) = self.candidate.take() else { return };
-        let settings = self.target.settings(&candidate.config);
-        if record {
-            let summary = candidate.plan.summary(say::CHANGES_MAX);
-            let keep = settings.history;
-            let done =
-                self.timed(Stage::Record, |c| c.history.record(&revision, &candidate.inputs, summary, keep));
-            let degraded = done.err().map(|error| error.to_string());
-            if let Some(reason) = degraded.clone() {
-                self.notice(Notice::HistoryDegraded { reason });
-            }
-            self.see(|view| view.degraded = degraded);
-        }
-        let (id, restores) = (revision.id, revision.restores);
-        self.timed(Stage::Publish, |c| {
-            if let Some(built) = candidate.built {
-                c.target.publish(built);
-            }
-            c.shared.generations.publish(id);
-        });
-        self.live = Some(Running {
-            id,
-            digest: revision.digest,
-            document: revision.document.clone(),
-            config: candidate.config,
-            inputs: candidate.inputs,
-        });
-        let held_at_start = !record && !self.transaction.fell_back && revision.held.is_some();
-        self.see(|view| {
-            view.running = revision;
-            view.since = SystemTime::now();
-            view.kept = settings.history;
-            if held_at_start {
-                view.started_from = StartedFrom::Held;
-            }
-        });
-        self.transaction.read = true;
-        self.engine.set_debounce(settings.debounce);
-        self.settings = settings;
-        self.notice(Notice::Published { revision: id, restores });
-        let oldest = self.shared.generations.over(self.settings.generations);
-        if !oldest.is_empty() {
-            self.target.drain(&oldest);
-            self.notice(Notice::Draining { revisions: oldest });
-        }
-    }
-
     fn fall_back(&mut self, stage: Stage, report: Arc<Report>) {
         self.transaction.fell_back = true;
         self.candidate = None;
         say::fell_back(stage, &report);
         let refusal =
             Refusal { time: SystemTime::now(), origin: self.transaction.origin, author: None, stage, report };
-        self.see(|view| {
+        self.shared.see(|view| {
             view.last_refused = Some(refusal);
             view.started_from = StartedFrom::LastGood;
         });
     }
 
-    fn end(&mut self, head: &Head, askers: Vec<Asker>, verdict: Verdict) {
+    fn end(&mut self, head: &Head, askers: Vec<Asker>, verdict: &Verdict) {
         let took = self.epoch.elapsed().saturating_sub(head.since);
         self.candidate = None;
         self.disk.forget();
-        self.shared.counters.verdict(&verdict, took, SystemTime::now());
-        match &verdict {
+        self.shared.counters.verdict(verdict, took, SystemTime::now());
+        match verdict {
             Verdict::Refused { stage, report, .. } => {
                 let refusal = Refusal {
                     time: SystemTime::now(),
@@ -496,16 +312,16 @@ impl<T: Target> Change<T> {
                     stage: *stage,
                     report: Arc::clone(report),
                 };
-                self.see(|view| view.last_refused = Some(refusal));
+                self.shared.see(|view| view.last_refused = Some(refusal));
             }
             Verdict::Applied { .. } | Verdict::Unchanged { held: false, .. }
                 if !self.transaction.fell_back =>
             {
-                self.see(|view| view.last_refused = None);
+                self.shared.see(|view| view.last_refused = None);
             }
             _ => {}
         }
-        say::ended(head, &verdict, &self.transaction.steps, took);
+        say::ended(head, verdict, &self.transaction.steps, took);
         if self.transaction.read {
             self.watch();
         }
@@ -544,29 +360,13 @@ impl<T: Target> Change<T> {
         }
         let watching = self.watcher.state();
         self.shared.counters.set_watcher_running(watching == Watching::Events);
-        self.see(|view| view.watching = watching);
-    }
-
-    fn see(&self, change: impl FnOnce(&mut View)) {
-        let mut view = View::clone(&self.shared.view.load());
-        change(&mut view);
-        self.shared.view.store(Arc::new(view));
+        self.shared.see(|view| view.watching = watching);
     }
 
     fn notice(&self, notice: Notice) {
         say::noticed(&notice);
-        // Nobody may be listening.
-        let _ = self.shared.notices.send(Arc::new(notice));
+        self.shared.notice(notice);
     }
-}
-
-/// A bug in the target's code refuses the candidate; what runs goes on.
-fn survive<R>(work: impl FnOnce() -> Result<R, Report>) -> Result<R, Report> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(say::problem("internal", format!("a defect of the program, please report it: {text}")))
-    })
 }
 
 fn generations(door: &Weak<Sender<Message>>) -> Generations {
@@ -611,36 +411,5 @@ impl Transaction {
     fn new(head: &Head) -> Transaction {
         let span = say::transaction_span(head);
         Transaction { number: head.transaction, origin: head.origin, span, ..Transaction::none() }
-    }
-}
-
-impl View {
-    /// Before anything runs; nobody sees it.
-    fn nothing() -> View {
-        let (layers, digest) = (Layers::empty(), Digest([0; 32]));
-        View {
-            running: Arc::new(Revision {
-                id: RevisionId::new(0, digest),
-                digest,
-                parent: None,
-                origin: Origin::Start,
-                author: None,
-                time: SystemTime::UNIX_EPOCH,
-                restores: None,
-                held: None,
-                files: digest,
-                document: layers.document(),
-                layers,
-                pins: Arc::default(),
-            }),
-            since: SystemTime::UNIX_EPOCH,
-            started_from: StartedFrom::Files,
-            pending: Vec::new(),
-            last_refused: None,
-            watching: Watching::Off,
-            degraded: None,
-            names: Names::default(),
-            kept: 1,
-        }
     }
 }

@@ -1,69 +1,30 @@
 //! The door to an engine at work; the only asynchronous file. The work itself is done by one thread.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        mpsc::{Sender, channel},
-    },
+use std::sync::{
+    Arc, Weak,
+    mpsc::{Sender, channel},
 };
 
-use evergate_conf::{Loader, Node, Path, Report, node::Place};
+use evergate_conf::{Node, Path, Report, node::Place};
 use tokio::{
     sync::{broadcast, oneshot},
     task::spawn_blocking,
 };
 
 use crate::{
-    change::{self, Message, Shared},
+    change::{self, Message},
     counters::Counters,
     explain::{Explained, explain},
     history::{Archive, ReadError},
-    plan::{Plan, Redactor, Side, hide_literals, redact},
+    options::{Options, StartError},
+    plan::{Plan, Side, redact},
     revision::{Record, Revision, RevisionId},
     source::{Draft, Notice},
     status::{Running, Status},
     target::Target,
     verdict::{Stage, Verdict},
+    view::Shared,
 };
-
-/// What to load, and where to keep what ran.
-pub struct Options {
-    /// Files and folders, merged in this order.
-    pub roots: Vec<PathBuf>,
-    /// A document that lies below the files; the only one if there are no files.
-    pub built_in: Option<Node>,
-    /// Where relative paths in API edits start.
-    pub folder: PathBuf,
-    /// Where revisions are kept; `None`: only in memory.
-    pub data_dir: Option<PathBuf>,
-    /// Never start from the last good revision: broken files end the start.
-    pub strict: bool,
-    /// Reads the files.
-    pub loader: Loader,
-    /// Says which values are secrets.
-    pub redactor: Redactor,
-}
-
-/// Why an engine did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The files are refused, and there is no last good revision to start from, or it was not wanted.
-    #[error("{0}")]
-    Refused(Arc<Report>),
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {0}: {1}")]
-    DataDir(PathBuf, std::io::Error),
-    /// Another process uses it.
-    #[error("the data directory {0} is in use by another process")]
-    Locked(PathBuf),
-    /// No thread could be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
-    /// A defect of the target ended the thread.
-    #[error("the thread that starts ended before it was done")]
-    Ended,
-}
 
 /// The door to a running engine. Cloning gives another handle to the same; the engine runs until [`Handle::stop`],
 /// or until the last handle is gone.
@@ -71,22 +32,6 @@ pub enum StartError {
 pub struct Handle {
     door: Arc<Sender<Message>>,
     shared: Arc<Shared>,
-}
-
-impl Options {
-    /// Files in that order; no history on disk.
-    #[must_use]
-    pub fn new(loader: Loader, roots: Vec<PathBuf>) -> Options {
-        Options {
-            roots,
-            built_in: None,
-            folder: PathBuf::from("."),
-            data_dir: None,
-            strict: false,
-            loader,
-            redactor: hide_literals(),
-        }
-    }
 }
 
 /// Loads, checks, builds and publishes the first revision; returns when it runs. It comes from the files; if they
@@ -154,7 +99,7 @@ impl Handle {
     /// A document as it may be shown: secrets are `***`.
     #[must_use]
     pub fn redacted(&self, document: &Node) -> Node {
-        redact(document, &Path::root(), document.clone(), &self.shared.redactor)
+        redact(document, &Path::root(), document, &self.shared.redactor)
     }
 
     /// Everything that happens from now on. Who is more than 1024 notices late misses the oldest.
@@ -240,7 +185,7 @@ impl Handle {
 /// See [`Handle::downgrade`].
 #[derive(Clone)]
 pub struct WeakHandle {
-    door: std::sync::Weak<Sender<Message>>,
+    door: Weak<Sender<Message>>,
     shared: Arc<Shared>,
 }
 

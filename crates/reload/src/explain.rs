@@ -45,7 +45,7 @@ pub(crate) fn explain(
     redactor: &Redactor,
 ) -> Vec<Explained> {
     let Some(node) = revision.document.at(path.keys()) else { return Vec::new() };
-    let shown = redact(&revision.document, path, node.clone(), redactor);
+    let shown = redact(&revision.document, path, node, redactor);
     let mut found = Vec::new();
     leaves(&mut path.clone(), &shown, &mut |path, value| {
         let overlay = revision.layers.overlay.at(path.keys()).is_some();

@@ -100,7 +100,7 @@ impl Plan {
         for change in diff(old.document, new.document) {
             for change in by_object(change) {
                 let hidden = Hidden { old: old.document, new: new.document, redactor };
-                add(&mut objects, change, &hidden);
+                add(&mut objects, &change, &hidden);
             }
         }
         let contents = changed_contents(old.pins, new.pins);
@@ -138,6 +138,7 @@ impl Plan {
         match all.saturating_sub(lines.len()) {
             _ if all == 0 => "nothing".to_owned(),
             0 => lines.join(", "),
+            more if lines.is_empty() => format!("{more} changes"),
             more => format!("{} and {more} more", lines.join(", ")),
         }
     }
@@ -211,7 +212,7 @@ struct Hidden<'a> {
     redactor: &'a Redactor,
 }
 
-fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: Change, hidden: &Hidden<'_>) {
+fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: &Change, hidden: &Hidden<'_>) {
     let keys = change.path.segments();
     let (object, field) = keys.split_at(keys.len().min(2));
     let kind = match (&change.before, &change.after) {
@@ -220,8 +221,8 @@ fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: Change, hidden: &Hidd
         _ => Kind::Changed,
     };
     let show =
-        |root: &Node, value: Option<Node>| value.map(|v| redact(root, &change.path, v, hidden.redactor));
-    let what = What::Value(show(hidden.old, change.before.clone()), show(hidden.new, change.after.clone()));
+        |root, value: &Option<Node>| value.as_ref().map(|v| redact(root, &change.path, v, hidden.redactor));
+    let what = What::Value(show(hidden.old, &change.before), show(hidden.new, &change.after));
     let object: Path = object.iter().cloned().collect();
     let field = FieldChange { field: field.iter().cloned().collect(), what };
     let entry = objects.entry(object.clone());
@@ -230,7 +231,7 @@ fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: Change, hidden: &Hidd
 
 /// The value at a path of `root`, with secrets replaced by `***`.
 #[must_use]
-pub fn redact(root: &Node, path: &Path, value: Node, redactor: &Redactor) -> Node {
+pub fn redact(root: &Node, path: &Path, value: &Node, redactor: &Redactor) -> Node {
     let (mut at, mut node) = (Path::root(), Some(root));
     for key in path.segments() {
         if node.is_some_and(|n| redactor(&at, n)) {
@@ -239,7 +240,7 @@ pub fn redact(root: &Node, path: &Path, value: Node, redactor: &Redactor) -> Nod
         at.push(Arc::clone(key));
         node = node.and_then(|n| n.get(key));
     }
-    redact_below(&mut at, &value, redactor)
+    redact_below(&mut at, value, redactor)
 }
 
 fn redact_below(at: &mut Path, node: &Node, redactor: &Redactor) -> Node {

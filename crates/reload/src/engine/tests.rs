@@ -312,9 +312,7 @@ fn a_change_that_is_no_map_is_refused() {
 
 fn tree() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![Just(Node::made(Value::Null)), (0..3i64).prop_map(int)];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(|entries| map(entries))
-    })
+    leaf.prop_recursive(3, 12, 3, |inner| prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(map))
 }
 
 proptest! {

@@ -50,7 +50,7 @@ fn revision(seq: u64, base: Node, overlay: Node, inputs: &Inputs) -> Arc<Revisio
         author: Some("joe".into()),
         time: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123 + seq),
         restores: None,
-        held: (seq % 3 == 0).then(|| Digest::of(b"held")),
+        held: seq.is_multiple_of(3).then(|| Digest::of(b"held")),
         files: Digest::of(&seq.to_le_bytes()),
         layers,
         document,

@@ -126,8 +126,7 @@ async fn a_warning_comes_with_the_verdict() {
 async fn reloads_while_one_is_built_are_one_and_the_newest_wins() {
     let bench = Bench::new("{ limit: 0, reload: { watch: false } }");
     let program = bench.start().await;
-    let gate = bench.outside.gate.clone();
-    let held = gate.lock().unwrap();
+    let held = bench.hold();
     bench.write("conf/main.yaml", "{ limit: 1, reload: { watch: false } }");
     let ask = || {
         let handle = program.handle.clone();

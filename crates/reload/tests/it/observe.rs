@@ -181,8 +181,7 @@ async fn a_full_disk_does_not_stop_changes_but_is_said() {
 async fn pending_changes_are_seen() {
     let bench = Bench::new("limit: 0");
     let mut program = bench.start().await;
-    let gate = bench.outside.gate.clone();
-    let held = gate.lock().unwrap();
+    let held = bench.hold();
     let handle = program.handle.clone();
     let edit = tokio::spawn(async move {
         let draft = evergate_reload::Draft {

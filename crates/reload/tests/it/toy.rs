@@ -72,8 +72,8 @@ pub(crate) struct Outside {
     pub(crate) snapshot: Arc<Mutex<Option<Arc<Snapshot>>>>,
     pub(crate) drained: Arc<Mutex<Vec<RevisionId>>>,
     pub(crate) checks: Arc<Mutex<u64>>,
-    /// Building waits while this is held.
-    pub(crate) gate: Arc<Mutex<()>>,
+    /// Building waits until this is sent something, or dropped.
+    pub(crate) gate: Arc<Mutex<Option<std::sync::mpsc::Receiver<()>>>>,
 }
 
 pub(crate) struct Toy(pub(crate) Outside);
@@ -112,7 +112,9 @@ impl Target for Toy {
     }
 
     fn build(&mut self, build: Build<'_, Config>) -> Result<Arc<Snapshot>, Report> {
-        drop(self.0.gate.lock().unwrap());
+        if let Some(gate) = self.0.gate.lock().unwrap().take() {
+            let _ = gate.recv();
+        }
         let mut report = Report::new();
         let place = |key| build.document.get(key).map_or(Place::default(), |n| n.place);
         if build.config.port == 1 {
@@ -187,6 +189,13 @@ impl Bench {
         let tmp = self.path("written.tmp");
         std::fs::write(&tmp, text).unwrap();
         std::fs::rename(&tmp, path).unwrap();
+    }
+
+    /// The next build waits until what is returned is dropped.
+    pub(crate) fn hold(&self) -> std::sync::mpsc::Sender<()> {
+        let (open, gate) = std::sync::mpsc::channel();
+        *self.outside.gate.lock().unwrap() = Some(gate);
+        open
     }
 
     pub(crate) fn options(&self) -> Options {

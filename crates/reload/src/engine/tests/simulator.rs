@@ -186,7 +186,7 @@ impl World {
             Effect::Build(_) if self.random.one_in(8) => Event::Built(Err(problem("no memory"))),
             Effect::Build(_) => Event::Built(Ok(())),
             Effect::Publish { revision, record } => {
-                self.publish(revision, record);
+                self.publish(&revision, record);
                 Event::Published
             }
             other => panic!("{other:?} is no work"),
@@ -231,19 +231,19 @@ impl World {
         })
     }
 
-    fn publish(&mut self, revision: Arc<Revision>, record: bool) {
+    fn publish(&mut self, revision: &Arc<Revision>, record: bool) {
         assert_eq!(revision.document, revision.layers.document());
         assert_eq!(revision.digest, revision::digest(&revision.document, &revision.pins));
         assert_eq!(revision.id, RevisionId::new(revision.id.seq, revision.digest));
         if record {
             assert!(revision.id.seq > self.last_seq_published, "numbers rise");
             assert_eq!(revision.parent, self.live.or(self.history.last().map(|r| r.id)));
-            self.history.push(Arc::clone(&revision));
+            self.history.push(Arc::clone(revision));
         } else {
             assert!(self.first_of_process, "only a start may publish what is written down already");
             assert!(self.history.iter().any(|r| r.id == revision.id && r.layers == revision.layers));
             // Files that were read may not be what was used: they were held or refused.
-            self.loaded = Some(Loaded::Revision(Arc::clone(&revision)));
+            self.loaded = Some(Loaded::Revision(Arc::clone(revision)));
         }
         self.first_of_process = false;
         self.live = Some(revision.id);

@@ -1,0 +1,180 @@
+//! The steps of a transaction, each as one call: load, check, plan, build, publish.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use evergate_conf::{Digest, Node, Report};
+
+use super::{Built, Change, Running, say};
+use crate::{
+    engine::{Check, Checked, Load, Loaded},
+    inputs::Inputs,
+    plan::{Plan, Side},
+    revision::{self, Revision, RevisionId},
+    source::Notice,
+    status::StartedFrom,
+    target::{Build, Candidate, Target},
+    verdict::Stage,
+};
+
+impl<T: Target> Change<T> {
+    pub(super) fn load(&mut self, load: Load) -> Result<Loaded, Report> {
+        let archive = &self.shared.archive;
+        let kept = match load {
+            Load::Files { insist } => {
+                self.transaction.read = true;
+                let none = Inputs::new();
+                let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
+                let before = self.engine.live().map(|r| &r.layers.base);
+                let loaded = self.disk.load(before, known, insist);
+                let names = self.disk.names();
+                self.shared.see(|view| view.names = names);
+                return loaded.map(|(base, files)| Loaded::Files(base, files));
+            }
+            Load::Text(text, format) => return self.disk.parse(&text, format).map(Loaded::Text),
+            Load::Revision(id) => archive.read(id),
+            Load::Before(id) => archive.before(id),
+            Load::Older(seq) => archive.older(seq),
+        };
+        kept.map(Loaded::Revision).map_err(|error| say::problem("history", error.to_string()))
+    }
+
+    pub(super) fn check(&mut self, check: Check) -> Result<Checked, Report> {
+        let (digest, built, warnings) = self.timed(Stage::Check, |c| c.checked(check))?;
+        let (built, plan) = self.timed(Stage::Plan, move |c| c.plan(built));
+        let pins = built.inputs.pins();
+        let transaction = self.transaction.number;
+        self.notice(Notice::Planned { transaction, plan: Arc::clone(&plan) });
+        self.candidate = Some(built);
+        Ok(Checked { digest, pins, plan, warnings, time: SystemTime::now() })
+    }
+
+    fn checked(&mut self, check: Check) -> Result<(Digest, Built<T>, Report), Report> {
+        let none = Inputs::new();
+        let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
+        let inputs = self.disk.inputs(&check.document, &check.pins, known, &self.shared.archive)?;
+        let digest = revision::digest(&check.document, &inputs.pins());
+        let mut report = Report::new();
+        let config = match self.live.as_ref().filter(|l| l.digest == digest) {
+            Some(live) => Some(Arc::clone(&live.config)),
+            None => {
+                let candidate = Candidate { document: &check.document, inputs: &inputs };
+                let live = self.live.as_ref().map(Running::live);
+                let target = &mut self.target;
+                let config = survive(|| Ok(target.check(candidate, live, &mut report)));
+                config
+                    .unwrap_or_else(|panicked| {
+                        report.append(panicked);
+                        None
+                    })
+                    .map(Arc::new)
+            }
+        };
+        self.disk.locate(&mut report);
+        match config.filter(|_| !report.has_errors()) {
+            Some(config) => {
+                let built =
+                    Built { document: check.document, inputs, config, plan: Arc::default(), built: None };
+                Ok((digest, built, report))
+            }
+            None if report.has_errors() => Err(report),
+            None => Err(say::problem("check", "refused without a reason".to_owned())),
+        }
+    }
+
+    fn plan(&mut self, mut built: Built<T>) -> (Built<T>, Arc<Plan>) {
+        let (nothing, no_pins) = (Node::empty_map(), Inputs::new().pins());
+        let old_pins = self.live.as_ref().map_or(no_pins, |l| l.inputs.pins());
+        let old = Side { document: self.live.as_ref().map_or(&nothing, |l| &l.document), pins: &old_pins };
+        let new = Side { document: &built.document, pins: &built.inputs.pins() };
+        let mut plan = Plan::between(old, new, &self.shared.redactor);
+        if let Some(live) = &self.live {
+            plan.touches = self.target.touches(&live.config, &built.config, &plan);
+        }
+        let plan = Arc::new(plan);
+        built.plan = Arc::clone(&plan);
+        (built, plan)
+    }
+
+    pub(super) fn build(&mut self, id: RevisionId) -> Result<(), Report> {
+        let Some(candidate) = &mut self.candidate else {
+            return Err(say::problem("build", "nothing was checked".to_owned()));
+        };
+        let build = Build {
+            id,
+            config: &candidate.config,
+            document: &candidate.document,
+            inputs: &candidate.inputs,
+            plan: &candidate.plan,
+            live: self.live.as_ref().map(Running::live),
+            generation: self.shared.generations.token(id),
+        };
+        let target = &mut self.target;
+        let built = survive(|| target.build(build)).map_err(|mut report| {
+            self.disk.locate(&mut report);
+            report
+        })?;
+        candidate.built = Some(built);
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self, revision: Arc<Revision>, record: bool) {
+        let Some(candidate) = self.candidate.take() else { return };
+        let settings = self.target.settings(&candidate.config);
+        if record {
+            let summary = candidate.plan.summary(say::CHANGES_MAX);
+            let keep = settings.history;
+            let done =
+                self.timed(Stage::Record, |c| c.history.record(&revision, &candidate.inputs, summary, keep));
+            let degraded = done.err().map(|error| error.to_string());
+            if let Some(reason) = degraded.clone() {
+                self.notice(Notice::HistoryDegraded { reason });
+            }
+            self.shared.see(|view| view.degraded = degraded);
+        }
+        let (id, restores) = (revision.id, revision.restores);
+        self.timed(Stage::Publish, |c| {
+            if let Some(built) = candidate.built {
+                c.target.publish(built);
+            }
+            c.shared.generations.publish(id);
+        });
+        self.live = Some(Running {
+            id,
+            digest: revision.digest,
+            document: revision.document.clone(),
+            config: candidate.config,
+            inputs: candidate.inputs,
+        });
+        let held_at_start = !record && !self.transaction.fell_back && revision.held.is_some();
+        self.shared.see(|view| {
+            view.running = revision;
+            view.since = SystemTime::now();
+            view.kept = settings.history;
+            if held_at_start {
+                view.started_from = StartedFrom::Held;
+            }
+        });
+        self.transaction.read = true;
+        self.engine.set_debounce(settings.debounce);
+        self.settings = settings;
+        self.notice(Notice::Published { revision: id, restores });
+        let oldest = self.shared.generations.over(self.settings.generations);
+        if !oldest.is_empty() {
+            self.target.drain(&oldest);
+            self.notice(Notice::Draining { revisions: oldest });
+        }
+    }
+}
+
+/// A bug in the target's code refuses the candidate; what runs goes on.
+fn survive<R>(work: impl FnOnce() -> Result<R, Report>) -> Result<R, Report> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(say::problem("internal", format!("a defect of the program, please report it: {text}")))
+    })
+}
