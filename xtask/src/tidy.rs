@@ -7,6 +7,7 @@ mod floors;
 mod heads;
 mod lengths;
 mod links;
+mod offers;
 mod reserved;
 mod rings;
 mod source;
@@ -68,6 +69,7 @@ fn look(files: &[File]) -> Vec<Problem> {
     problems.extend(words::machine_paths(files));
     problems.extend(reserved::check(&sources));
     problems.extend(links::check(files));
+    problems.extend(offers::check(files));
     problems
 }
 
