@@ -5,13 +5,15 @@
 
 mod limited;
 
-use std::{borrow::Cow, rc::Rc, time::Instant};
+use std::{borrow::Cow, mem, rc::Rc, time::Instant};
 
 use evergate_contract::{Fault, FaultKind};
-use evergate_kit::deadline::Expired;
 use evergate_router::{Head, PathRule};
 use evergate_upstream::{Incoming, Outgoing, Tunnel};
-use evergate_wire::Payload;
+use evergate_wire::{
+    Payload,
+    hop::{self, Kept},
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request, response, uri::PathAndQuery};
 
 use crate::{
@@ -81,7 +83,7 @@ pub(crate) async fn answer(
     let view = worker.view().hold();
     conn.request_began(view.sequence);
     let answered = match view.snapshot() {
-        Some(snapshot) => routed(worker, conn, snapshot, request, &mut tally, inform).await,
+        Some(snapshot) => routed(worker, conn, snapshot, &mut request, &mut tally, inform).await,
         None => Err(FaultKind::NotReady.into()),
     };
     let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
@@ -113,7 +115,7 @@ async fn routed(
     worker: &Rc<Worker>,
     conn: &Conn,
     snapshot: &Snapshot,
-    request: Request,
+    request: &mut Request,
     tally: &mut Tally,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {
@@ -121,7 +123,6 @@ async fn routed(
         worker.meter.refused(kind);
         Fault::from(kind)
     };
-    let mut request = request;
     if let Cow::Owned(path) = evergate_router::normalized(request.parts.uri.path()).map_err(refuse)? {
         // What was matched is what everybody behind us sees.
         request.parts.uri = target(&path, request.parts.uri.query())?;
@@ -168,14 +169,14 @@ async fn act(
     conn: &Conn,
     snapshot: &Snapshot,
     (route, path): (&Route, &PathRule),
-    mut request: Request,
+    request: &mut Request,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {
     if let Some(most) = route.body_max(request.settings.body_max) {
         if request.body.length().is_some_and(|n| n > most) {
             return Err(FaultKind::BodyTooLarge.into());
         }
-        request.body = limited::at_most(request.body, most);
+        request.body = limited::at_most(mem::take(&mut request.body), most);
     }
     let uri = &request.parts.uri;
     match &route.action {
@@ -185,7 +186,9 @@ async fn act(
                 .as_deref()
                 .map(|to| target(&path.rewrite(to, uri.path()), uri.query()))
                 .transpose()?;
-            request.parts.uri = rewritten.unwrap_or(request.parts.uri);
+            if let Some(uri) = rewritten {
+                request.parts.uri = uri;
+            }
             send(worker, conn, snapshot, (route, forward), request, inform).await
         }
         Action::Respond(respond) => Ok(fixed(worker, respond)),
@@ -202,15 +205,7 @@ async fn act(
             let rest = path.rest(uri.path()).unwrap_or(uri.path());
             let served =
                 site.serve(&request.parts.method, uri.path(), rest, uri.query(), &request.parts.headers);
-            let served = match route.timeout() {
-                None => served.await,
-                Some(timeout) => {
-                    let deadline = worker.clock.deadline();
-                    deadline.arm(timeout);
-                    deadline.guard(served).await.map_err(|Expired| FaultKind::NotReady)?
-                }
-            };
-            Ok(ours(worker, served?))
+            Ok(ours(worker, served.await?))
         }
     }
 }
@@ -234,18 +229,19 @@ async fn send(
     conn: &Conn,
     snapshot: &Snapshot,
     (route, forward): (&Route, &Forward),
-    request: Request,
+    request: &mut Request,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {
-    let Request { mut parts, body, upgrade, .. } = request;
+    let mut parts = mem::replace(&mut request.parts, http::Request::new(()).into_parts().0);
+    let body = mem::take(&mut request.body);
     let via = &worker.shared.via;
     if headers::has_been_here(&parts.headers, via) {
         return Err(FaultKind::Loop.into());
     }
     let number = forward.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
     let cluster = snapshot.clusters.get(number).and_then(Option::as_ref).ok_or(FaultKind::NotReady)?;
-    let upgrade = if upgrade { parts.headers.get(header::UPGRADE).cloned() } else { None };
-    headers::remove_hop_by_hop(&mut parts.headers);
+    let upgrade = if request.upgrade { parts.headers.get(header::UPGRADE).cloned() } else { None };
+    hop::strip(&mut parts.headers, Kept::Te);
     headers::add_forwarded(&mut parts.headers, conn, via);
     if let Some(host) = &forward.host {
         parts.headers.insert(header::HOST, host.clone());

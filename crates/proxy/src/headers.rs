@@ -11,8 +11,6 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Names one request in the logs of all who see it.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Longest request id of a client that is kept.
 const REQUEST_ID_MAX: usize = 128;
@@ -54,25 +52,6 @@ impl Edits {
         for (name, value) in &self.add {
             headers.append(name.clone(), value.clone());
         }
-    }
-}
-
-/// Takes off what belongs to one connection only (RFC 9110 §7.6.1). `TE` is left to who sends the request on.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let says: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-        headers.remove(header::CONNECTION);
-        for token in says.iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii) {
-            if let Ok(name) = HeaderName::from_bytes(token)
-                && name != header::HOST
-                && name != header::TE
-            {
-                headers.remove(name);
-            }
-        }
-    }
-    for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
-        headers.remove(name);
     }
 }
 
@@ -146,26 +125,6 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         headers
-    }
-
-    #[test]
-    fn what_belongs_to_the_connection_stays_here() {
-        let check = |before: &[(&'static str, &'static str)], after: &[(&'static str, &'static str)]| {
-            let mut headers = map(before);
-            remove_hop_by_hop(&mut headers);
-            assert_eq!(headers, map(after), "{before:?}");
-        };
-        check(&[("connection", "x-a, close"), ("x-a", "1"), ("x-b", "2")], &[("x-b", "2")]);
-        check(&[("connection", "close"), ("connection", "x-a"), ("x-a", "1")], &[]);
-        check(
-            &[("te", "trailers"), ("upgrade", "h2c"), ("keep-alive", "5"), ("proxy-connection", "x")],
-            &[("te", "trailers")],
-        );
-        check(
-            &[("connection", "host, te"), ("host", "a"), ("te", "trailers")],
-            &[("host", "a"), ("te", "trailers")],
-        );
-        check(&[("transfer-encoding", "chunked"), ("content-length", "3")], &[("content-length", "3")]);
     }
 
     #[test]

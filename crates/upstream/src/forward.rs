@@ -18,7 +18,10 @@ use evergate_contract::{
     config::{Protocol, UpstreamTimeouts},
 };
 use evergate_kit::deadline::{Clock, Deadline, Expired};
-use evergate_wire::{BodyError, Payload, Stream};
+use evergate_wire::{
+    BodyError, Payload, Stream,
+    hop::{self, Kept},
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 
 use crate::{
@@ -255,7 +258,7 @@ impl<'a> Call<'a> {
     fn inform(&mut self, status: StatusCode, mut map: HeaderMap) -> bool {
         self.informed += 1;
         if status != StatusCode::CONTINUE {
-            headers::strip(&mut map, headers::Kept::Nothing);
+            hop::strip(&mut map, Kept::Nothing);
             (self.informational)(status, map);
         }
         self.informed <= INFORMATIONAL_MAX

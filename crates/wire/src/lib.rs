@@ -7,6 +7,7 @@
 pub mod body;
 pub mod h1;
 pub mod h2;
+pub mod hop;
 pub mod stream;
 pub mod tunnel;
 

@@ -14,13 +14,11 @@ use evergate_wire::Frame;
 use evergate_wire::{
     BodyError, Payload,
     h1::{Decoded, Decoder, HeadError, HeadLimits, ResponseHead, Scan, parse_response, write_request_head},
+    hop::{self, Kept},
 };
 use http::{HeaderValue, Method, StatusCode, header};
 
-use super::{
-    Again, Call, Failed, Incoming, Tunnel, client_failed,
-    headers::{self, Kept},
-};
+use super::{Again, Call, Failed, Incoming, Tunnel, client_failed};
 use crate::{
     local::Picked,
     pool::{Conn, Pool},
@@ -181,13 +179,13 @@ impl Exchange {
                 let fault = Fault::new(FaultKind::UpstreamProtocol).because("101 that nobody asked for");
                 return Err(Failed { fault, again: Again::Nothing, blamed: true });
             };
-            headers::strip(&mut parts.headers, Kept::Upgrade);
+            hop::strip(&mut parts.headers, Kept::Upgrade);
             let wire = conn.wire;
             let tunnel = Some(Tunnel { io: wire.io, early: wire.input, lease });
             return Ok(Incoming { parts, body: Payload::Empty, tunnel, endpoint });
         }
         let bodiless = call.parts.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-        headers::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
+        hop::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
         let mut decoder = Decoder::new(length);
         let body = match complete(&mut decoder, length, &mut conn) {
             Whole::All(body) => {

@@ -13,14 +13,12 @@ use evergate_contract::{Fault, FaultKind};
 use evergate_wire::{
     BodyError, Payload, Stream,
     h2::{SendError, Sending},
+    hop::{self, Kept},
 };
 use h2::{Reason, RecvStream, client::ResponseFuture};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri};
 
-use super::{
-    Again, Call, Failed, Incoming, client_failed, h1,
-    headers::{self, Kept},
-};
+use super::{Again, Call, Failed, Incoming, client_failed, h1};
 use crate::{
     connect::Connector,
     local::Picked,
@@ -103,7 +101,7 @@ pub(super) async fn exchange(
 /// The head as HTTP/2 has it: `Host` becomes `:authority` (RFC 9113 §8.3.1).
 fn request(call: &Call<'_>, connector: &Connector) -> Result<Request<()>, http::Error> {
     let mut headers = call.parts.headers.clone();
-    headers::strip(&mut headers, Kept::Nothing);
+    hop::strip(&mut headers, Kept::Nothing);
     if call.connection.as_ref().is_some_and(|c| c == "te") {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -188,7 +186,7 @@ impl Exchange {
         let (mut parts, stream) = response.into_parts();
         let bodiless = call.parts.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-        headers::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
+        hop::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
         let lease = call.lease.take();
         let body = if stream.is_end_stream() {
             Payload::Empty

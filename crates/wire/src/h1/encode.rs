@@ -164,20 +164,6 @@ fn write_hex(n: usize, out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// The version a peer of HTTP/1 speaks has no use for these in a forwarded head (RFC 9110 §7.6.1, RFC 9113 §8.2.2).
-pub fn is_hop_by_hop(name: &http::HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "transfer-encoding"
-            | "upgrade"
-            | "te"
-            | "content-length"
-    )
-}
-
 /// Whether a response of this version and status may be framed by chunks.
 #[must_use]
 pub fn may_chunk(version: Version) -> bool {
