@@ -3,7 +3,14 @@
 //! The value is read while the document is decoded and can only be had by [`Secret::expose`]; every way
 //! of printing shows the reference.
 
-use std::{borrow::Cow, fmt, path::PathBuf, sync::Arc};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    fmt, io,
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
@@ -76,6 +83,32 @@ fn hide(node: &Node) -> Option<Node> {
     Some(Node { value, place: node.place })
 }
 
+/// Where files of secrets are read instead of from disk; `None`: from disk all the same.
+pub type ReadFile = Rc<dyn Fn(&Path) -> Option<io::Result<Arc<[u8]>>>>;
+
+thread_local! {
+    /// Serde hands no context down to a value, so it stands beside the call for as long as that lasts.
+    static READ_FILE: RefCell<Option<ReadFile>> = const { RefCell::new(None) };
+}
+
+/// Does some work, in which files of secrets are read by that function: a revision is decoded with the contents
+/// that it pins, whatever the files hold by now.
+pub fn with_files<R>(read: ReadFile, work: impl FnOnce() -> R) -> R {
+    struct Restore(Option<ReadFile>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            READ_FILE.with(|f| *f.borrow_mut() = self.0.take());
+        }
+    }
+    let _restore = Restore(READ_FILE.with(|f| f.borrow_mut().replace(read)));
+    work()
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let given = READ_FILE.with(|f| f.borrow().clone()).and_then(|read| read(path));
+    given.map_or_else(|| std::fs::read(path), |content| content.map(|bytes| bytes.to_vec()))
+}
+
 impl Secret {
     /// Reads the value of an environment variable.
     ///
@@ -98,7 +131,7 @@ impl Secret {
     pub fn file(path: impl Into<PathBuf>) -> Result<Secret, SecretError> {
         let path = path.into();
         let name = format!("file `{}`", path.display());
-        match std::fs::read(&path).map(String::from_utf8) {
+        match read(&path).map(String::from_utf8) {
             Ok(Ok(text)) => {
                 let line = text.strip_suffix('\n').unwrap_or(&text);
                 let value = line.strip_suffix('\r').unwrap_or(line).into();
@@ -292,6 +325,19 @@ mod tests {
         assert_ne!(before, Secret::file(&path).unwrap());
         std::fs::write(&path, "\n").unwrap();
         assert!(Secret::file(&path).unwrap_err().to_string().contains("empty"));
+    }
+
+    #[test]
+    fn files_can_be_read_elsewhere_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pinned, other) = (dir.path().join("pinned"), dir.path().join("other"));
+        std::fs::write(&other, "on disk").unwrap();
+        let known = pinned.clone();
+        let read: ReadFile = Rc::new(move |path| (path == known).then(|| Ok(b"kept\n".as_slice().into())));
+        let value = |path: &PathBuf| Secret::file(path).map(|s| s.expose().to_owned()).ok();
+        let inside = with_files(read, || (value(&pinned), value(&other)));
+        assert_eq!(inside, (Some("kept".into()), Some("on disk".into())));
+        assert_eq!(value(&pinned), None);
     }
 
     #[test]

@@ -11,10 +11,10 @@ use evergate_conf::Digest;
 
 use crate::revision::Pin;
 
-/// Pinned files by path. Equal contents are shared.
+/// Pinned files by path. Equal contents are shared; cloning is cheap.
 #[derive(Clone, Default)]
 pub struct Inputs {
-    files: BTreeMap<Arc<Path>, Content>,
+    files: Arc<BTreeMap<Arc<Path>, Content>>,
 }
 
 /// What was found at a path.
@@ -59,7 +59,7 @@ impl Inputs {
 
     /// Adds what was found at a path.
     pub fn insert(&mut self, path: impl Into<Arc<Path>>, content: Content) {
-        self.files.insert(path.into(), content);
+        Arc::make_mut(&mut self.files).insert(path.into(), content);
     }
 
     /// Every file, in the order of paths.
@@ -121,7 +121,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 impl FromIterator<(PathBuf, Content)> for Inputs {
     fn from_iter<I: IntoIterator<Item = (PathBuf, Content)>>(files: I) -> Inputs {
-        Inputs { files: files.into_iter().map(|(path, content)| (path.into(), content)).collect() }
+        let files = files.into_iter().map(|(path, content)| (path.into(), content));
+        Inputs { files: Arc::new(files.collect()) }
     }
 }
 

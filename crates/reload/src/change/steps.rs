@@ -2,11 +2,13 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path as FsPath,
+    rc::Rc,
     sync::Arc,
     time::SystemTime,
 };
 
-use evergate_conf::{Digest, Node, Report};
+use evergate_conf::{Digest, Node, Report, secret::with_files};
 
 use super::{Built, Change, Running, say};
 use crate::{
@@ -64,7 +66,9 @@ impl<T: Target> Change<T> {
                 let candidate = Candidate { document: &check.document, inputs: &inputs };
                 let live = self.live.as_ref().map(Running::live);
                 let target = &mut self.target;
-                let config = survive(|| Ok(target.check(candidate, live, &mut report)));
+                let pinned = inputs.clone();
+                let files = Rc::new(move |path: &FsPath| pinned.get(path).map(|_| pinned.read(path)));
+                let config = with_files(files, || survive(|| Ok(target.check(candidate, live, &mut report))));
                 config
                     .unwrap_or_else(|panicked| {
                         report.append(panicked);

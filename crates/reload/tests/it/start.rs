@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use evergate_reload::{StartError, status::StartedFrom};
+use evergate_reload::{Intent, StartError, status::StartedFrom};
 
 use crate::toy::*;
 
@@ -78,6 +78,32 @@ async fn broken_files_start_the_last_good_revision() {
         assert!(status.last_refused.is_none());
         assert_eq!(program.snapshot().id.seq, 2);
     }
+}
+
+#[tokio::test]
+async fn the_last_good_revision_has_the_secrets_that_it_had() {
+    let bench = Bench::new("limit: 5\ntoken: { file: token }");
+    bench.write("conf/token", "hunter2\n");
+    let mut program = bench.start().await;
+    bench.write("conf/token", "hunter3\n");
+    program.applied().await;
+    let token = |program: &Program| program.snapshot().config.token.as_ref().unwrap().expose().to_owned();
+    assert_eq!(token(&program), "hunter3");
+    program.submit(Intent::Rollback(None)).await;
+    assert_eq!(token(&program), "hunter2");
+    program.submit(Intent::Reload { insist: true }).await;
+    program.handle.stop().await;
+    fs::remove_file(bench.path("conf/token")).unwrap();
+
+    let program = bench.start().await;
+    let status = program.handle.status();
+    assert_eq!((status.started_from, token(&program).as_str()), (StartedFrom::LastGood, "hunter3"));
+    assert_eq!(
+        program.patch("limit: 6").await.word(),
+        "applied",
+        "an edit needs no file that it does not touch"
+    );
+    assert_eq!(token(&program), "hunter3");
 }
 
 #[tokio::test]
