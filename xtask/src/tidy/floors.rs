@@ -14,7 +14,10 @@ const CRATES: [Crate; 16] = [
     Crate { folder: "bench", may_use: &["testkit"] },
     Crate { folder: "xtask", may_use: &["contract"] },
     Crate { folder: "fuzz", may_use: &["conf", "contract", "kit", "reload", "router", "site", "wire"] },
-    Crate { folder: "crates/evergate", may_use: &["admin", "conf", "contract", "proxy", "reload"] },
+    Crate {
+        folder: "crates/evergate",
+        may_use: &["admin", "conf", "contract", "proxy", "reload", "upstream"],
+    },
     Crate { folder: "crates/admin", may_use: &["conf", "contract", "reload"] },
     Crate {
         folder: "crates/proxy",
