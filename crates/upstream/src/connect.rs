@@ -58,21 +58,21 @@ pub enum Connected {
     Http2(Stream),
 }
 
-/// Why there is no connection.
+/// Why there is no connection. Who was asked is said by who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
-    #[error("`{0}` cannot be resolved: {1}")]
-    Resolve(Box<str>, io::Error),
+    #[error("the name cannot be resolved: {0}")]
+    Resolve(io::Error),
     /// TCP failed, for each address.
-    #[error("{0}: {1}")]
-    Tcp(Box<str>, io::Error),
+    #[error("no connection: {0}")]
+    Tcp(io::Error),
     /// The handshake failed.
-    #[error("TLS with {0}: {1}")]
-    Tls(Box<str>, io::Error),
+    #[error("TLS handshake: {0}")]
+    Tls(io::Error),
     /// The endpoint does not speak what the document asks for.
-    #[error("{0} does not speak HTTP/2")]
-    Protocol(Box<str>),
+    #[error("it does not speak HTTP/2")]
+    Protocol,
 }
 
 impl Handshake {
@@ -163,12 +163,12 @@ impl Connector {
         };
         let config = if http1_only { &tls.handshake.http1 } else { &tls.handshake.all };
         let stream = TlsConnector::from(config.clone()).connect(tls.name.clone(), tcp).await;
-        let stream = stream.map_err(|e| ConnectError::Tls(self.authority.clone(), e))?;
+        let stream = stream.map_err(ConnectError::Tls)?;
         let stream = Stream::Tls(Box::new(TlsStream::Client(stream)));
         if stream.alpn() == Some(b"h2") {
             Ok(Connected::Http2(stream))
         } else if self.protocol == UpstreamProtocol::Http2 && !http1_only {
-            Err(ConnectError::Protocol(self.authority.clone()))
+            Err(ConnectError::Protocol)
         } else {
             Ok(Connected::Http1(stream))
         }
@@ -183,11 +183,11 @@ impl Connector {
             Ok(ip) => TcpStream::connect(SocketAddr::new(ip, self.port)).await,
             Err(_) => {
                 let found = tokio::net::lookup_host((&*self.host, self.port)).await;
-                let found = found.map_err(|e| ConnectError::Resolve(self.host.clone(), e))?;
+                let found = found.map_err(ConnectError::Resolve)?;
                 first_to_answer(interleaved(found.collect())).await
             }
         };
-        let stream = stream.map_err(|e| ConnectError::Tcp(self.authority.clone(), e))?;
+        let stream = stream.map_err(ConnectError::Tcp)?;
         // Fails only on a socket that is dead, which the first write says as well.
         let _ = stream.set_nodelay(true);
         Ok(stream)

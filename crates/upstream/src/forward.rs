@@ -174,6 +174,11 @@ impl<'a> Call<'a> {
             Ok(incoming) => Some(verdict(incoming.parts.status)),
             Err(failed) => failed.blamed.then_some(Event::Failure),
         };
+        if let Err(failed) = &mut outcome
+            && failed.blamed
+        {
+            failed.name(picked.url());
+        }
         if event.is_some_and(|event| self.cluster.note(picked, event)) {
             tracing::warn!(upstream = %picked.upstream(), endpoint = picked.url(), "endpoint set aside: it keeps failing requests");
         }
@@ -262,6 +267,17 @@ impl<'a> Call<'a> {
             (self.informational)(status, map);
         }
         self.informed <= INFORMATIONAL_MAX
+    }
+}
+
+impl Failed {
+    /// Says in the cause which endpoint it was.
+    fn name(&mut self, url: &str) {
+        let cause = match &self.fault.cause {
+            Some(cause) => format!("{url}: {cause}"),
+            None => url.to_owned(),
+        };
+        self.fault = Fault::new(self.fault.kind).because(cause);
     }
 }
 

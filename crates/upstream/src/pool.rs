@@ -21,6 +21,9 @@ use tokio::sync::Notify;
 
 use crate::connect::Connector;
 
+/// An idle connection keeps buffers up to this; one that grew by a large body gives them back.
+const BUFFER_KEPT_MAX: usize = 16 << 10;
+
 /// An HTTP/1 connection between requests or within one.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -31,6 +34,16 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) fn new(stream: Stream) -> Box<Conn> {
         Box::new(Conn { wire: Wire::new(stream, BytesMut::new()), idle_since_ms: 0 })
+    }
+
+    /// Gives back large buffers; nothing is in them between requests.
+    fn trim(&mut self) {
+        if self.wire.input.capacity() > BUFFER_KEPT_MAX {
+            self.wire.input = BytesMut::new();
+        }
+        if self.wire.small().capacity() > BUFFER_KEPT_MAX {
+            *self.wire.small() = BytesMut::new();
+        }
     }
 
     /// False if the peer has closed it or sent something that nobody asked for. Costs no system call unless
@@ -140,6 +153,7 @@ impl Pool {
             return;
         }
         conn.idle_since_ms = self.clock.now_ms();
+        conn.trim();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= self.idle_max.get() {
             idle.pop_front();
@@ -283,3 +297,6 @@ impl Drop for Slot {
 fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,11 +71,7 @@ fn write_head(call: &mut Call<'_>, authority: &str, length: Option<BodyLength>, 
     let out = conn.wire.small();
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());
     let connection = call.connection.as_ref();
-    if target.starts_with('?') {
-        write_request_head(out, &parts.method, &format!("/{target}"), &parts.headers, length, connection);
-    } else {
-        write_request_head(out, &parts.method, target, &parts.headers, length, connection);
-    }
+    write_request_head(out, &parts.method, target, &parts.headers, length, connection);
 }
 
 /// An exchange whose response has not begun.

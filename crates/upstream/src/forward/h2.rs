@@ -105,7 +105,7 @@ fn request(call: &Call<'_>, connector: &Connector) -> Result<Request<()>, http::
     if call.connection.as_ref().is_some_and(|c| c == "te") {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let host = headers.remove(header::HOST).filter(|_| !call.hostless);
+    let host = headers.remove(header::HOST).filter(|host| !call.hostless && !host.is_empty());
     let authority = host.as_ref().map_or(connector.authority().as_bytes(), HeaderValue::as_bytes);
     if let Some(h1::BodyLength::Fixed(n)) = h1::framing(&call.parts.method, &call.body) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));

@@ -1,9 +1,10 @@
 //! Headers of requests on their way out.
 
-use http::{HeaderMap, HeaderValue, Version, header, request};
+use http::{HeaderMap, HeaderValue, Uri, Version, header, request, uri::PathAndQuery};
 
 /// Makes a request's headers ready for any hop. True if `te: trailers` is among them.
 pub(super) fn prepare(parts: &mut request::Parts) -> bool {
+    root_query(&mut parts.uri);
     let headers = &mut parts.headers;
     headers.remove(header::EXPECT);
     let te = match headers.remove(header::TE) {
@@ -22,6 +23,18 @@ pub(super) fn prepare(parts: &mut request::Parts) -> bool {
         join_cookies(headers);
     }
     te
+}
+
+/// `http://host?query` asks for `/?query` (RFC 9112 §3.2.1).
+fn root_query(uri: &mut Uri) {
+    if let Some(target) = uri.path_and_query().map(PathAndQuery::as_str)
+        && target.starts_with('?')
+        && let Ok(target) = PathAndQuery::try_from(format!("/{target}"))
+    {
+        let mut parts = std::mem::take(uri).into_parts();
+        parts.path_and_query = Some(target);
+        *uri = Uri::from_parts(parts).unwrap_or_default();
+    }
 }
 
 /// HTTP/2 may send each cookie by itself; HTTP/1 wants one line (RFC 9113 §8.2.3).

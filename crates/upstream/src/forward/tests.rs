@@ -122,6 +122,8 @@ fn another_endpoint_is_tried_when_there_is_no_connection() {
         check(json!([heavy(&dead), server.url]), 1, Ok(200)).await;
         check(json!([heavy(&dead), server.url]), 0, Err(FaultKind::UpstreamConnect)).await;
         check(json!([dead]), 5, Err(FaultKind::UpstreamConnect)).await;
+        let fault = rig.whole(&rig.cluster(json!({ "endpoints": [dead] })), ask("GET /")).await.unwrap_err();
+        assert!(fault.cause.unwrap().to_string().starts_with(&format!("{dead}: no connection: ")));
         check(json!([{ "url": server.url, "weight": 0 }]), 5, Err(FaultKind::NoEndpoint)).await;
     });
 }

@@ -84,6 +84,9 @@ fn heads_bodies_and_trailers_go_both_ways() {
         let mut hostless = ask("GET /");
         hostless.parts.headers.clear();
         check(hostless, "0: GET http://ENDPOINT/ {}").await;
+        let mut nameless = ask("GET http://other?a");
+        nameless.parts.headers.insert("host", http::HeaderValue::from_static(""));
+        check(nameless, "0: GET http://ENDPOINT/?a {}").await;
         // There is nothing to switch to.
         check(ask("GET /").upgrade("websocket"), "0: GET http://gate/ {}").await;
         check(ask("POST /").body(Bytes::from("full")), r#"0: POST http://gate/ {"content-length": "4"}full"#)

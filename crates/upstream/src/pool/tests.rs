@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use evergate_contract::config::Upstream;
+use serde_json::json;
+
+use super::*;
+use crate::testing::{Rig, Server, run};
+
+/// A pool of one worker for that endpoint, with a connection of it.
+async fn pool(server: &Server) -> (Rc<Pool>, Box<Conn>) {
+    let rig = Rig::stopped();
+    let spec: Arc<Upstream> = Arc::new(serde_json::from_value(json!({ "endpoints": [server.url] })).unwrap());
+    let cluster = rig.cluster(serde_json::to_value(&*spec).unwrap());
+    let pool = Pool::new(&cluster.members()[0].connector, &rig.clock, &spec);
+    let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
+        panic!("HTTP/2 in clear text by default")
+    };
+    (pool, Conn::new(stream))
+}
+
+#[test]
+fn idle_connections_keep_no_large_buffers() {
+    run(async {
+        let server = Server::start(|peer, _| peer.stay()).await;
+        let (pool, mut conn) = pool(&server).await;
+        conn.wire.input.reserve(1 << 20);
+        conn.wire.small().reserve(1 << 20);
+        pool.put(conn);
+        let Some(Found::Idle(mut conn)) = pool.find(false, false) else { panic!("nothing idle") };
+        assert!(conn.wire.input.capacity() <= BUFFER_KEPT_MAX);
+        assert!(conn.wire.small().capacity() <= BUFFER_KEPT_MAX);
+    });
+}
+
+#[test]
+fn the_newest_is_taken_first_and_none_when_a_new_one_is_wanted() {
+    run(async {
+        let server = Server::start(|peer, _| peer.stay()).await;
+        let (pool, first) = pool(&server).await;
+        let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
+            panic!("HTTP/2 in clear text by default")
+        };
+        let second = Conn::new(stream);
+        let port = |conn: &Conn| conn.wire.io.tcp().local_addr().unwrap().port();
+        let newest = port(&second);
+        pool.put(first);
+        pool.put(second);
+        assert!(matches!(pool.find(false, true), Some(Found::Nothing(None))));
+        let Some(Found::Idle(conn)) = pool.find(false, false) else { panic!("nothing idle") };
+        assert_eq!(port(&conn), newest);
+        pool.close();
+        pool.put(conn);
+        assert_eq!((pool.idle(), pool.is_empty()), (0, true), "what comes back to a closed pool is closed");
+    });
+}
