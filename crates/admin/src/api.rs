@@ -25,7 +25,6 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     access::Access,
-    metrics,
     problem::Problem,
     server::{Admin, Caller, Phase},
 };
@@ -66,7 +65,7 @@ const CALLS: &[Call] = &[
         about: "200 while it serves, 503 while it drains; needs no token",
         handler: || get(status::ready),
     },
-    Call { path: "/metrics", methods: "GET", about: "Prometheus text", handler: || get(metrics::scrape) },
+    Call { path: "/metrics", methods: "GET", about: "Prometheus text", handler: || get(status::metrics) },
     Call {
         path: "/api/v1/status",
         methods: "GET",

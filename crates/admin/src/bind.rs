@@ -47,12 +47,12 @@ pub enum BindError {
 }
 
 impl BindError {
-    /// The field of the document that names the socket.
+    /// The field of `admin` that names the socket.
     #[must_use]
     pub fn field(&self) -> &'static str {
         match self {
-            BindError::Tcp { .. } => "admin.address",
-            _ => "admin.socket",
+            BindError::Tcp { .. } => "address",
+            _ => "socket",
         }
     }
 

@@ -14,4 +14,5 @@ mod server;
 
 pub use bind::BindError;
 pub use health::HealthChange;
+pub use problem::findings;
 pub use server::{Admin, Prepared, Whereabouts};

@@ -6,22 +6,21 @@ mod text;
 
 use std::{
     collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
+use evergate_contract::status::{
+    EndpointStatus, HealthStatus, ListenerStatus, Running, Traffic, UpstreamStatus,
 };
-use evergate_contract::status::{EndpointStatus, HealthStatus, ListenerStatus, Traffic, UpstreamStatus};
 use evergate_reload::{
-    Status,
+    Handle, Status,
     counters::{BUCKETS, Component, Counters, Durations},
 };
-use http::header;
 
 use self::text::{Exposition, Kind};
-use crate::{api::Api, process::Process};
+use crate::process::Process;
+
+pub(crate) use self::text::CONTENT_TYPE;
 
 /// Endpoints that are told apart; further ones are only counted.
 const ENDPOINTS_MAX: usize = 2000;
@@ -30,17 +29,18 @@ const ENDPOINTS_MAX: usize = 2000;
 const SECTIONS: [&str; 8] =
     ["admin", "certificates", "listeners", "log", "reload", "routes", "upstreams", "workers"];
 
-pub(crate) async fn scrape(State(api): State<Api>) -> Response {
+/// The whole page. `uptime` is that of the process.
+pub(crate) async fn page(engine: &Handle, data_plane: &dyn Running, uptime: Duration) -> String {
     let mut out = Exposition::default();
-    reloads(&mut out, api.engine.counters());
-    running(&mut out, &api.engine.status());
-    requests(&mut out, &api.running.traffic().await);
-    listeners(&mut out, &api.running.listeners());
-    backends(&mut out, &api.running.upstreams());
-    let workers = api.running.workers();
+    reloads(&mut out, engine.counters());
+    running(&mut out, &engine.status());
+    requests(&mut out, &data_plane.traffic().await);
+    listeners(&mut out, &data_plane.listeners());
+    backends(&mut out, &data_plane.upstreams());
+    let workers = data_plane.workers();
     out.family("gateway_workers", Kind::Gauge, "Threads that serve.").count(&[], workers as u64);
-    process(&mut out, &crate::process::look(), api.started.elapsed());
-    ([(header::CONTENT_TYPE, text::CONTENT_TYPE)], out.into_text()).into_response()
+    process(&mut out, &crate::process::look(), uptime);
+    out.into_text()
 }
 
 /// The word of a verdict as dashboards know it.
@@ -224,7 +224,7 @@ fn takes_requests(endpoint: &EndpointStatus) -> bool {
     endpoint.health != HealthStatus::Unhealthy && !endpoint.ejected
 }
 
-fn process(out: &mut Exposition, process: &Process, uptime: std::time::Duration) {
+fn process(out: &mut Exposition, process: &Process, uptime: Duration) {
     out.family("gateway_info", Kind::Gauge, "1 for the version that runs.")
         .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     out.single("gateway_uptime_seconds", Kind::Gauge, "Since the process serves.", uptime.as_secs_f64());

@@ -85,8 +85,10 @@ impl Problem {
     }
 }
 
-/// Everything that was found, as programs read it.
-pub(crate) fn findings(report: &Report) -> Value {
+/// Everything that was found, as programs read it: a list of `{ code, severity, file, line, column, path, message,
+/// help, snippet }`, of which those that are not known are left out.
+#[must_use]
+pub fn findings(report: &Report) -> Value {
     let findings: Vec<Finding<'_>> = report.iter().map(finding).collect();
     serde_json::to_value(findings).unwrap_or_default()
 }

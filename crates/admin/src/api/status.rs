@@ -5,11 +5,11 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Api, tagged};
-use crate::{process, server::Phase};
+use crate::{metrics, process, server::Phase};
 
 pub(super) async fn health() -> Json<Value> {
     Json(json!({ "status": "ok" }))
@@ -24,6 +24,11 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
         }
     }
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    let page = metrics::page(&api.engine, api.running.as_ref(), api.started.elapsed()).await;
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response()
 }
 
 pub(super) async fn status(State(api): State<Api>) -> Response {

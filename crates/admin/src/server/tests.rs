@@ -123,7 +123,7 @@ async fn what_is_not_adopted_leaves_nothing_behind() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = config::Address(taken.local_addr().unwrap());
     let refused = admin.prepare(&config::Admin { address, ..wanted }).err().unwrap();
-    assert!(refused.is_taken() && refused.field() == "admin.address", "{refused}");
+    assert!(refused.is_taken() && refused.field() == "address", "{refused}");
     assert!(!socket.exists());
     assert!(ask(TcpStream::connect(old.address).await.unwrap(), "/who").await.contains("200 OK"));
 }
