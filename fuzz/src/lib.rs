@@ -14,7 +14,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its binary and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("yaml", conf::yaml),
     ("toml", conf::toml),
     ("json", conf::json),
@@ -28,6 +28,7 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("rewrite", router::rewrite),
     ("site", site::site),
     ("revision", reload::revision),
+    ("history", reload::history),
 ];
 
 /// Runs the target of that name; without one, nothing.

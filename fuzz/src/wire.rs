@@ -5,11 +5,12 @@ use bytes::BytesMut;
 use evergate_wire::{
     Frame,
     h1::{
-        BodyLength, Decoded, Decoder, HeadError, HeadLimits, Scan, encode::is_hop_by_hop, parse_request,
-        parse_response, write_request_head,
+        BodyLength, Decoded, Decoder, HeadError, HeadLimits, Scan, parse_request, parse_response,
+        write_request_head,
     },
+    hop::{Kept, strip},
 };
-use http::{HeaderMap, Method};
+use http::Method;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 4096, headers: 100 };
 
@@ -66,10 +67,8 @@ fn forwarded(data: &[u8]) {
     if !has_host || head.parts.method == Method::CONNECT {
         return;
     }
-    let mut headers = HeaderMap::new();
-    for (name, value) in head.parts.headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
-        headers.append(name.clone(), value.clone());
-    }
+    let mut headers = head.parts.headers.clone();
+    strip(&mut headers, Kept::Nothing);
     let mut out = BytesMut::new();
     write_request_head(&mut out, &head.parts.method, &target, &headers, Some(head.body), None);
     let limits = HeadLimits { bytes: 2 * LIMITS.bytes, headers: LIMITS.headers + 1 };

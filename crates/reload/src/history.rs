@@ -241,6 +241,13 @@ impl Writer {
     }
 }
 
+/// Whether the lines of a revision file, without the first, can be read. For fuzzing: a file may hold anything.
+#[doc(hidden)]
+#[must_use]
+pub fn is_readable(lines: &str) -> bool {
+    format::is_readable(lines)
+}
+
 fn hash_of(id: RevisionId) -> String {
     let text = id.to_string();
     text.split_once('-').map_or_else(String::new, |(_, hash)| hash.to_owned())

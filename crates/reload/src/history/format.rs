@@ -279,6 +279,15 @@ pub(super) fn read_header(path: &FsPath) -> io::Result<Header> {
     Ok(serde_json::from_str(&header.unwrap_or_default())?)
 }
 
+/// Reads lines as the content of a file whose checksum is right. True if they are a revision, or differ from another.
+pub(super) fn is_readable(lines: &str) -> bool {
+    let text = format!("{MAGIC}{}\n{lines}", blake3::hash(lines.as_bytes()).to_hex());
+    let Ok((header, written)) = decode(text.as_bytes()) else { return false };
+    let empty = || map(["base", "overlay", "pins"].map(|key| (key.into(), Node::empty_map())));
+    let body = restore(&written, header.since.is_some().then(empty), &|_| None);
+    body.is_ok_and(|body| header.since.is_some() || header.revision(&body).is_ok())
+}
+
 /// The body that a written one stands for; `old` is what it differs from.
 pub(super) fn restore(written: &Node, old: Option<Node>, unseal: Unseal<'_>) -> Result<Node, FormatError> {
     let Some(mut body) = old else { return unseal_below(written, unseal) };
