@@ -173,7 +173,10 @@ async fn of_many_writers_with_the_same_revision_one_wins() {
     let mut asking = tokio::task::JoinSet::new();
     for n in 0..20 {
         let body = json!({ "routes": { "all": { "respond": { "body": n.to_string() } } } });
-        let ask = Ask::post("/api/v1/config", body.to_string()).method("PATCH").field("if-match", &tag);
+        let ask = Ask::post("/api/v1/config", body.to_string())
+            .method("PATCH")
+            .host("localhost")
+            .field("if-match", &tag);
         let (ask, admin) = (ask.field("content-type", "application/json"), gate.admin);
         asking.spawn(async move { Door::clear(admin).ask(&ask).await.unwrap().status });
     }
@@ -369,10 +372,10 @@ async fn secrets_never_show() {
     let launch = Launch::new(BIN).env("TOKEN", "hunter2-hunter2").document(&document);
     let mut gate = launch.spawn();
     let admin = Door::clear(gate.admin);
-    let ask = |path: &str| Ask::get(path).field("authorization", "Bearer hunter2-hunter2");
+    let ask = |path: &str| Ask::get(path).host("localhost").field("authorization", "Bearer hunter2-hunter2");
     gate.until("it answers", async || admin.ask(&ask("/api/v1/status")).await.is_ok_and(|a| a.status == 200))
         .await;
-    assert_eq!(admin.ask(&Ask::get("/api/v1/config")).await.unwrap().status, 401);
+    assert_eq!(admin.ask(&Ask::get("/api/v1/config").host("localhost")).await.unwrap().status, 401);
     for path in
         ["/api/v1/config", "/api/v1/status", "/api/v1/revisions", "/api/v1/explain?path=admin", "/metrics"]
     {

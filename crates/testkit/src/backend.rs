@@ -41,6 +41,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     h1::Fields,
     io::{BoxIo, speaks_h2},
+    ports,
 };
 
 mod http1;
@@ -72,12 +73,12 @@ struct Shared {
 impl Backend {
     /// In clear text on a free port of its own. It says its name in `x-backend`.
     pub async fn start(name: &str) -> Backend {
-        Backend::serve(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None).await
+        Backend::serve(name, ports::free(), None).await
     }
 
     /// Over TLS.
     pub async fn start_tls(name: &str, tls: Arc<ServerConfig>) -> Backend {
-        Backend::serve(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(tls)).await
+        Backend::serve(name, ports::free(), Some(tls)).await
     }
 
     /// At a given address. Panics if it is taken.

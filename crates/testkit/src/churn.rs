@@ -61,7 +61,7 @@ async fn turn(admin: SocketAddr, kept: Option<Conn>, count: usize) -> Result<Con
         "match": { "hosts": ["churn.invalid"] },
         "respond": { "body": format!("{}\n", count / 2) },
     }}});
-    let ask = Ask::post("/api/v1/config", patch.to_string()).method("PATCH");
+    let ask = Ask::post("/api/v1/config", patch.to_string()).method("PATCH").host("localhost");
     let answer = conn.ask(&ask.field("content-type", "application/merge-patch+json")).await?;
     let verdict = answer.json()["verdict"].clone();
     assert!(verdict == "applied" || verdict == "unchanged", "churn: {}", answer.text());

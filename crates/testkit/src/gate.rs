@@ -95,7 +95,7 @@ impl Gate {
 
     async fn wait_ready(&mut self) -> Result<(), Died> {
         let until = Instant::now() + PATIENCE;
-        let ask = Ask::get("/readyz");
+        let ask = Ask::get("/readyz").host("localhost");
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return Err(Died { code: status.code(), logs: self.logs.all().await });
@@ -205,7 +205,8 @@ impl Gate {
 
     /// Asks the admin API.
     pub async fn api(&self, ask: &Ask) -> Answer {
-        Door::clear(self.admin).ask(ask).await.unwrap_or_else(|failure| {
+        let ask = ask.clone().host("localhost");
+        Door::clear(self.admin).ask(&ask).await.unwrap_or_else(|failure| {
             panic!("admin API: {failure:?}\n{}", self.logs.now().join("\n"));
         })
     }

@@ -65,7 +65,8 @@ async fn the_admin_token_and_socket_change() {
     std::fs::write(stand.path().join("token"), "s3cret\n").unwrap();
     let mut document = stand.document.clone();
     document["admin"]["token"] = json!({ "file": "token" });
-    stand.gate.apply(&document).await;
+    // The streams of those who had no token end with the change.
+    stand.gate.write(&document);
     let get = async |token: &str| {
         let mut ask = Ask::get("/api/v1/status");
         if !token.is_empty() {
@@ -73,6 +74,7 @@ async fn the_admin_token_and_socket_change() {
         }
         stand.gate.api(&ask).await.status
     };
+    stand.gate.until("the token", async || get("s3cret").await == 200 && get("").await == 401).await;
     assert_eq!([get("").await, get("wrong").await, get("s3cret").await], [401, 401, 200]);
     assert_eq!(stand.gate.api(&Ask::get("/healthz")).await.status, 200);
     // The secret is a file: an edit of it counts.

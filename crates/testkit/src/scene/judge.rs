@@ -74,9 +74,9 @@ pub fn essence(answer: &Answer) -> (u16, BTreeMap<String, Vec<String>>, String) 
     }
     let mut body = answer.json();
     let text = match body.get_mut("fields").and_then(Value::as_object_mut) {
-        // An echo shows the request's id.
+        // An echo shows the request's id, and which process asked.
         Some(echoed) => {
-            echoed.remove("x-request-id");
+            echoed.retain(|name, _| name != "x-request-id" && name != "via");
             body.to_string()
         }
         None => crate::rng::hash(&answer.body).to_string(),
