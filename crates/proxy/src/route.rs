@@ -141,6 +141,10 @@ impl Respond {
                 headers.insert(name, value);
             }
         }
+        if !respond.body.is_empty() {
+            // Where there is a body its own length is sent; this is for HEAD (RFC 9110 §8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(respond.body.len()));
+        }
         Respond {
             status: StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK),
             headers,

@@ -242,12 +242,17 @@ impl H1 {
         write_response_head(self.wire.borrow_mut().small(), parts.status, &parts.headers, length, connection);
         let mut encoder = Encoder::new(length.unwrap_or(BodyLength::Fixed(0)));
         let mut done = false;
+        let mut cut = None;
         std::future::poll_fn(|cx| {
             while !done {
                 ready!(self.poll_progress(cx, Wire::poll_room))?;
                 match payload.poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => self.put(frame, &mut encoder)?,
-                    Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(SendError::Body(e))),
+                    Poll::Ready(Some(Err(e))) => {
+                        // What is there goes out: a client that got nothing could take the request for unheard.
+                        cut = Some(SendError::Body(e));
+                        done = true;
+                    }
                     Poll::Ready(None) => {
                         encoder
                             .end(&mut self.wire.borrow_mut())
@@ -263,7 +268,8 @@ impl H1 {
                     }
                 }
             }
-            self.poll_progress(cx, Wire::poll_flush)
+            ready!(self.poll_progress(cx, Wire::poll_flush))?;
+            Poll::Ready(cut.take().map_or(Ok(()), Err))
         })
         .await?;
         Ok(until_close)
