@@ -52,6 +52,12 @@ impl Bound {
     pub(crate) fn for_worker(&self) -> io::Result<TcpListener> {
         Ok(self.socket.try_clone()?.into())
     }
+
+    /// Refuses connections from now on, in all workers; what waits in the queue is lost.
+    pub(crate) fn close(&self) {
+        // It fails only on a socket that listens no more.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 /// Only between our own sockets and only while one replaces the other: a second process must still be told

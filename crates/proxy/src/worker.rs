@@ -225,6 +225,10 @@ impl Worker {
             {
                 // Nobody else will take what waits in the queue of a socket that is about to close.
                 serve::accept_waiting(self, &entrance);
+                if self.draining.get() {
+                    // The snapshot holds it to the end of the process; who connects meanwhile must be told at once.
+                    socket.close();
+                }
             }
         }
         for (_, conn) in self.conns.borrow().iter() {
