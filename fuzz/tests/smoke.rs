@@ -1,5 +1,6 @@
 //! Every target over its corpus and thousands of mutations of it: what `cargo fuzz` does, in a minute and without a
 //! nightly compiler. `FUZZ_ROUNDS` sets how many for each target, `FUZZ_SEED` where they begin.
+#![allow(clippy::expect_used, reason = "a test ends where it cannot go on")]
 
 use std::{
     collections::BTreeSet,
