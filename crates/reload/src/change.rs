@@ -35,6 +35,7 @@ use crate::{
 
 /// How much the thread stands back behind those that serve: enough to be felt when the machine is full, and
 /// little enough that a change is not late then.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 3;
 
 /// The asker of the very first draft.
@@ -66,6 +67,7 @@ pub(crate) struct Change<T: Target> {
     askers: HashMap<Asker, oneshot::Sender<Verdict>>,
     next_asker: Asker,
     started: Option<Started>,
+    failed: Option<(Started, StartError)>,
     stop: Option<oneshot::Sender<()>>,
     epoch: Instant,
     now: Moment,
@@ -108,16 +110,26 @@ pub(crate) fn run<T: Target>(
     door: &Weak<Sender<Message>>,
     started: Started,
 ) {
-    // Not allowed everywhere, and only politeness.
+    // On Linux this is the thread alone. Not allowed everywhere, and only politeness.
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, NICE);
-    match Change::new(target, options, inbox, door) {
-        Ok(mut change) => {
-            change.started = Some(started);
-            change.work();
-        }
+    let mut change = match Change::new(target, options, inbox, door) {
+        Ok(change) => change,
         Err(error) => {
             let _ = started.send(Err(error));
+            return;
         }
+    };
+    change.started = Some(started);
+    change.work();
+    // Who waits for the end finds the data directory free, and may start anew.
+    let (failed, stopped) = (change.failed.take(), change.stop.take());
+    drop(change);
+    if let Some((started, error)) = failed {
+        let _ = started.send(Err(error));
+    }
+    if let Some(stopped) = stopped {
+        let _ = stopped.send(());
     }
 }
 
@@ -153,6 +165,7 @@ impl<T: Target> Change<T> {
             askers: HashMap::new(),
             next_asker: STARTER,
             started: None,
+            failed: None,
             stop: None,
             epoch: Instant::now(),
             now: Moment::ZERO,
@@ -174,12 +187,6 @@ impl<T: Target> Change<T> {
                 Err(()) => break,
             };
             self.carry_out_all(effects);
-        }
-        // Whoever still waits is told by the fall of its channel.
-        self.watcher.off();
-        if let Some(stopped) = self.stop.take() {
-            self.askers.clear();
-            let _ = stopped.send(());
         }
     }
 
@@ -337,10 +344,11 @@ impl<T: Target> Change<T> {
     fn answer(&mut self, asker: Asker, verdict: Verdict) {
         if asker == STARTER {
             let Some(started) = self.started.take() else { return };
-            let _ = started.send(match verdict {
-                Verdict::Refused { report, .. } => Err(StartError::Refused(report)),
-                _ => Ok(Arc::clone(&self.shared)),
-            });
+            if let Verdict::Refused { report, .. } = verdict {
+                self.failed = Some((started, StartError::Refused(report)));
+            } else {
+                let _ = started.send(Ok(Arc::clone(&self.shared)));
+            }
         } else if let Some(reply) = self.askers.remove(&asker) {
             // Who asked may have gone.
             let _ = reply.send(verdict);

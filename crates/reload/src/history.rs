@@ -68,8 +68,7 @@ pub(crate) struct Writer {
     files: BTreeMap<u64, Known>,
     /// What the next difference starts from.
     tip: Option<Tip>,
-    /// Closed, and with it the lock given back, when the writer goes.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What is remembered of a file.
@@ -253,11 +252,21 @@ fn hash_of(id: RevisionId) -> String {
     text.split_once('-').map_or_else(String::new, |(_, hash)| hash.to_owned())
 }
 
-fn lock(data_dir: &Path) -> Result<File, OpenError> {
+/// The data directory is this process's own for as long as this lives.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough while a child that is just being started has a copy.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
+fn lock(data_dir: &Path) -> Result<Lock, OpenError> {
     let path = data_dir.join("lock");
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(error) if error == rustix::io::Errno::WOULDBLOCK => Err(OpenError::Locked),
         Err(error) => Err(OpenError::Io(error.into())),
     }

@@ -310,6 +310,29 @@ fn a_change_that_is_no_map_is_refused() {
     }
 }
 
+#[test]
+fn an_edit_is_checked_with_its_places_and_kept_without() {
+    let mut bench = Bench::started();
+    let place = Place { line: 7, column: 3, ..Place::default() };
+    let value = Node { place, ..int(5) };
+    let edit = Draft::new(Origin::Api, Intent::Patch(Body::Node(map([("x".to_owned(), value)]))));
+    let mut events = vec![Event::Drafted(1, edit)];
+    let mut checked = None;
+    while let Some(event) = events.pop() {
+        for effect in bench.engine.step(bench.now, event) {
+            if let Effect::Check(check) = &effect {
+                checked = check.document.get("x").map(|n| n.place);
+            }
+            events.extend(bench.carry_out(effect));
+        }
+    }
+    assert_eq!(checked, Some(place));
+    let live = bench.live();
+    for node in [&live.document, &live.layers.overlay] {
+        assert_eq!(node.get("x").map(|n| n.place), Some(Place::default()));
+    }
+}
+
 fn tree() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![Just(Node::made(Value::Null)), (0..3i64).prop_map(int)];
     leaf.prop_recursive(3, 12, 3, |inner| prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(map))

@@ -40,6 +40,8 @@ struct World {
     /// Drafts without a verdict.
     open: BTreeMap<Asker, Draft>,
     answered: BTreeSet<Asker>,
+    /// The last edit that was answered.
+    last_edit: Asker,
     history: Vec<Arc<Revision>>,
     /// What should run: base, overlay.
     model: Option<(Node, Node)>,
@@ -65,6 +67,7 @@ impl World {
             next_asker: 0,
             open: BTreeMap::new(),
             answered: BTreeSet::new(),
+            last_edit: 0,
             history: Vec::new(),
             model: None,
             loaded: None,
@@ -125,6 +128,12 @@ impl World {
                 self.in_transaction = false;
                 self.transactions += 1;
                 let drafts: Vec<Draft> = askers.iter().map(|a| self.answer(*a)).collect();
+                if let ([asker], [draft]) = (askers.as_slice(), drafts.as_slice())
+                    && !matches!(draft.intent, Intent::Reload { .. })
+                {
+                    assert!(*asker > self.last_edit, "edits keep their order");
+                    self.last_edit = *asker;
+                }
                 self.follow(&drafts, &verdict);
             }
             Effect::TurnAway(asker, _) => {
