@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     listen::Incarnation,
     meter::Sum,
+    starter::Starter,
     worker::{self, Message, Shared},
 };
 
@@ -30,6 +31,7 @@ pub struct Gateway {
     workers: Mutex<Vec<Handle>>,
     draining: Mutex<Vec<Weak<Incarnation>>>,
     ended: Arc<Mutex<Sum>>,
+    starter: Starter,
 }
 
 struct Handle {
@@ -39,8 +41,9 @@ struct Handle {
 }
 
 impl Gateway {
-    pub(crate) fn new(shared: Arc<Shared>) -> Gateway {
-        Gateway { shared, workers: Mutex::default(), draining: Mutex::default(), ended: Arc::default() }
+    pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Gateway> {
+        let (workers, draining, ended) = (Mutex::default(), Mutex::default(), Arc::default());
+        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()? })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -67,9 +70,8 @@ impl Gateway {
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, started) = std_mpsc::channel();
         let (shared, ended) = (self.shared.clone(), self.ended.clone());
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, shared, messages, &ready, &ended))?;
+        let run = move || worker::run(index, shared, messages, &ready, &ended);
+        let thread = self.starter.start(format!("worker-{index}"), run)?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended")))?;
         Ok(Handle { inbox, thread, accepting: false })
     }

@@ -16,6 +16,7 @@ mod reply;
 mod route;
 mod serve;
 mod snapshot;
+mod starter;
 mod worker;
 
 pub use evergate_upstream::{HealthChange, health::Notice as HealthNotice};

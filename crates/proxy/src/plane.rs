@@ -45,7 +45,7 @@ impl Plane {
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
         Ok(Plane {
             shop: Workshop::default(),
-            gateway: Arc::new(Gateway::new(shared)),
+            gateway: Arc::new(Gateway::new(shared)?),
             live: None,
             published: Vec::new(),
             checkers: Checkers::new(control, on_health),
