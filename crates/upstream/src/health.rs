@@ -119,7 +119,7 @@ impl Checkers {
             let url = member.state.url().to_owned();
             let task = match known.remove(&url) {
                 Some(task) => {
-                    task.order.send_if_modified(|now| now.change_to(order));
+                    task.order.send_replace(order);
                     task
                 }
                 None if tasks.contains_key(&url) => continue,
@@ -159,14 +159,6 @@ impl Task {
     fn retire(self) {
         self.abort.abort();
         self.state.set_streak(Streak::default());
-    }
-}
-
-impl Order {
-    fn change_to(&mut self, new: Order) -> bool {
-        let differs = self.health != new.health || !Arc::ptr_eq(&self.connector, &new.connector);
-        *self = new;
-        differs
     }
 }
 

@@ -210,9 +210,6 @@ fn broken(call: &Call<'_>, slot: &Slot, e: h2::Error, whole: bool) -> Failed {
     // A stream that was refused, or is beyond the last one that GOAWAY names, was not looked at (RFC 9113 §8.7).
     let refused = e.is_remote() && (e.is_go_away() || e.reason() == Some(Reason::REFUSED_STREAM));
     let lost = e.is_io() || (e.is_go_away() && !refused);
-    if lost || e.is_go_away() {
-        slot.retire();
-    }
     let harmless = refused || (slot.reused && lost && call.parts.method.is_idempotent());
     let again = if whole && harmless { Again::Fresh } else { Again::Nothing };
     let kind = match (e.is_io(), e.is_remote(), e.reason()) {

@@ -174,6 +174,7 @@ fn silence_within_a_body_is_an_error() {
         let incoming = rig.send(&cluster, ask("GET /")).await.unwrap();
         assert_eq!(incoming.body.length(), Some(9));
         assert_eq!(text(incoming.body).await, Err(BodyError::Timeout));
+        assert_eq!(rig.local.idle_connections(), 0, "half an answer is still to come on it");
     });
 }
 
@@ -254,6 +255,12 @@ fn endpoints_that_fail_requests_are_set_aside() {
         ];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 503]);
+        // Where nobody asked for it, nothing is counted.
+        let alone = rig.cluster(json!({ "endpoints": ["http://127.0.0.1:1"], "retries": { "connect": 0 } }));
+        for _ in 0..20 {
+            rig.whole(&alone, ask("GET /")).await.unwrap_err();
+        }
+        assert!(alone.members()[0].state.is_spotless() && alone.members()[0].state.failures() == 20);
     });
 }
 

@@ -51,5 +51,11 @@ fn the_newest_is_taken_first_and_none_when_a_new_one_is_wanted() {
         pool.close();
         pool.put(conn);
         assert_eq!((pool.idle(), pool.is_empty()), (0, true), "what comes back to a closed pool is closed");
+        let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
+            panic!("HTTP/2 in clear text by default")
+        };
+        let (send, _connection) = h2::client::handshake(stream).await.unwrap();
+        drop(pool.share(send, Rc::default()));
+        assert!(pool.is_empty(), "and what is opened for it serves one request");
     });
 }

@@ -84,6 +84,13 @@ fn connections_are_used_again_after_a_complete_answer() {
         check("GET", "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok", false).await;
         check("GET", "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", "ok", true)
             .await;
+        check(
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+            "ok",
+            false,
+        )
+        .await;
         // More than the answer: nobody knows whose it is.
         check("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", "ok", false)
             .await;
@@ -167,17 +174,22 @@ fn uploads_and_answers_go_both_ways_at_once() {
 #[test]
 fn an_early_answer_is_given_and_the_connection_not_used_again() {
     run(async {
-        let server = Server::start(|mut peer, _| async move {
-            peer.head().await;
-            peer.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig").await;
-        })
-        .await;
-        let rig = Rig::new();
-        let cluster = rig.cluster(json!({ "endpoints": [server.url] }));
-        let (pieces, body) = piped();
-        pieces.push("a beginning");
-        assert_eq!(rig.whole(&cluster, ask("POST /").body(body)).await.unwrap(), (413, "big".into()));
-        assert_eq!(rig.local.idle_connections(), 0);
+        let check = async |answer: &'static str| {
+            let server = Server::start(move |mut peer, _| async move {
+                peer.head().await;
+                peer.say(answer).await;
+                peer.stay().await;
+            })
+            .await;
+            let rig = Rig::new();
+            let cluster = rig.cluster(json!({ "endpoints": [server.url] }));
+            let (pieces, body) = piped();
+            pieces.push("a beginning");
+            assert_eq!(rig.whole(&cluster, ask("POST /").body(body)).await.unwrap(), (413, "big".into()));
+            assert_eq!(rig.local.idle_connections(), 0);
+        };
+        check("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig").await;
+        check("HTTP/1.1 413 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n2\r\nig\r\n0\r\n\r\n").await;
     });
 }
 

@@ -252,6 +252,13 @@ fn early_answers_and_broken_bodies() {
         );
         assert_eq!(rig.whole(&patient, ask("POST /early")).await.unwrap().0, 413);
         assert_eq!(server.connections(), 2, "one that let a request hang is not trusted again");
+        // The client may take its time, and says by the end of its body that the endpoint's begins.
+        let (pieces, body) = piped();
+        let mut sending = std::pin::pin!(rig.whole(&cluster, ask("POST /never").body(body)));
+        let patience = std::time::Duration::from_millis(200);
+        assert!(tokio::time::timeout(patience, &mut sending).await.is_err());
+        drop(pieces);
+        assert_eq!(sending.await.unwrap_err().kind, FaultKind::UpstreamTimeout);
         let (pieces, body) = piped();
         pieces.fail(BodyError::TooLarge);
         let fault = rig.whole(&patient, ask("POST /never").body(body)).await.unwrap_err();
@@ -301,6 +308,8 @@ fn alpn_decides_what_is_spoken() {
         assert_eq!(ask_of(&old.url, "auto", tls.clone()).await, Ok("old".into()));
         assert_eq!(ask_of(&old.url, "http/1.1", tls.clone()).await, Ok("old".into()));
         assert_eq!(ask_of(&old.url, "h2", tls.clone()).await, Err(FaultKind::UpstreamConnect));
+        let mute = Server::start_tls(Some(leaf.server(&[])), |peer, _| peer.stay()).await;
+        assert_eq!(ask_of(&mute.url, "h2", tls.clone()).await, Err(FaultKind::UpstreamConnect));
         // Settings that change who is trusted use connections of their own.
         let named = |name: &str| json!({ "ca": "ca.pem", "server_name": name });
         assert_eq!(ask_of(&old.url, "auto", named("elsewhere.test")).await, Ok("old".into()));
@@ -353,5 +362,30 @@ fn flow_control_holds_on_both_sides() {
         let got = text(incoming.body).await.unwrap();
         assert_eq!(got.len() - got.find('x').unwrap(), sent.len());
         let _: HeaderMap = incoming.parts.headers;
+    });
+}
+
+#[test]
+fn idle_connections_grow_old_and_are_no_more_than_allowed() {
+    run(async {
+        let server = server(None, 100, echo).await;
+        let rig = Rig::stopped();
+        let start = std::time::Instant::now();
+        let spec = |idle: u32| {
+            rig.cluster(json!({ "endpoints": [server.url], "protocol": "h2",
+                "pool": { "idle": idle }, "timeouts": { "idle": "10s" } }))
+        };
+        let (one, none) = (spec(1), spec(0));
+        rig.whole(&one, ask("GET /")).await.unwrap();
+        rig.local.sweep();
+        assert_eq!(rig.local.idle_connections(), 1);
+        rig.clock.tick(start + std::time::Duration::from_secs(11));
+        rig.local.sweep();
+        assert_eq!(rig.local.idle_connections(), 0);
+        rig.whole(&one, ask("GET /")).await.unwrap();
+        rig.local.adopt(|_| Some(&none));
+        assert_eq!(rig.local.idle_connections(), 0);
+        rig.whole(&none, ask("GET /")).await.unwrap();
+        assert_eq!((rig.local.idle_connections(), server.connections()), (0, 3));
     });
 }
