@@ -16,6 +16,7 @@
 //! | `hints` | `103` with a `link`, then echoes |
 //! | `early 413` | that status before the body was read, then closes |
 //! | `close` | closes without an answer |
+//! | `goaway` | HTTP/2: echoes and closes the connection politely |
 //! | `raw name` | the bytes given to [`Backend::script`], then closes |
 
 use std::{

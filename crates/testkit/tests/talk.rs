@@ -135,3 +135,34 @@ async fn crowd_counts_what_goes_wrong() {
 fn wrong(_: &Answer) -> Result<(), String> {
     Err("not to my taste".to_owned())
 }
+
+#[tokio::test]
+async fn crowd_sees_stale_answers_and_polite_closes() {
+    let backend = Backend::start("v1").await;
+    backend.script("old", b"HTTP/1.1 200 OK\r\nx-rev: 3\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let door = Door::clear(backend.address);
+    let ask = Ask::get("/").field("x-do", "raw old");
+    let crowd = Crowd::start([Client::new(door, Manner::KeepAlive, ask)]);
+    crowd.seen(3);
+    crowd.more(10).await;
+    crowd.seen(4);
+    crowd.more(10).await;
+    let outcome = crowd.stop().await;
+    assert!(outcome.polite >= 20 && outcome.failed == 0, "{outcome:?}");
+    assert!((5..outcome.answered).contains(&outcome.stale), "{outcome:?}");
+    assert_eq!(outcome.revisions.keys().collect::<Vec<_>>(), [&3]);
+}
+
+#[tokio::test]
+async fn a_goaway_is_a_polite_close() {
+    let backend = Backend::start("v1").await;
+    let door = Door::clear(backend.address).h2();
+    let mut conn = door.connect().await.unwrap();
+    assert_eq!(conn.ask(&Ask::get("/")).await.unwrap().status, 200);
+    assert!(!conn.over());
+    let answer = conn.ask(&Ask::get("/").field("x-do", "goaway")).await.unwrap();
+    assert_eq!(answer.status, 200);
+    conn.closed().await.unwrap();
+    assert!(conn.over());
+    assert_eq!(conn.ask(&Ask::get("/")).await, Err(Failure::Goaway));
+}

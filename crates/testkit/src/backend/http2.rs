@@ -24,6 +24,9 @@ pub(super) async fn serve(shared: &Arc<Shared>, io: BoxIo) -> std::io::Result<()
         tokio::select! {
             next = connection.accept() => match next {
                 Some(Ok((request, respond))) => {
+                    if request.headers().get("x-do").is_some_and(|act| act == "goaway") {
+                        connection.graceful_shutdown();
+                    }
                     let shared = Arc::clone(shared);
                     streams.spawn(async move { stream(&shared, request, respond).await });
                 }
