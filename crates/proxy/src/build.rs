@@ -239,7 +239,7 @@ impl Builder<'_> {
     fn listeners(&mut self, credentials: &HashMap<Name, Arc<Credential>>) -> HashMap<Name, Arc<Entrance>> {
         let mut open: Vec<Arc<Bound>> = Vec::new();
         if let Some(before) = self.before {
-            open.extend(before.snapshot.listeners.values().map(|e| e.incarnation.bound.clone()));
+            open.extend(before.snapshot.listeners.values().flat_map(|e| e.incarnation.bound.all()));
         }
         let mut all = HashMap::new();
         let config = self.config;

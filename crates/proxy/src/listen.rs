@@ -26,6 +26,9 @@ pub(crate) struct Bound {
     pub asked: SocketAddr,
     /// Where it really listens: a port of 0 is a real one here.
     pub actual: SocketAddr,
+    /// Sockets that were open before on a part of this address. The kernel gives them the connections to that
+    /// part for as long as they are open, so closing one would reset who is in its queue just then.
+    absorbed: Vec<Arc<Bound>>,
 }
 
 impl Bound {
@@ -45,18 +48,25 @@ impl Bound {
         share_port(&socket, &overlapping, false)?;
         opened?;
         let actual = socket.local_addr()?.as_socket().unwrap_or(asked);
-        Ok(Bound { socket, asked, actual })
+        let absorbed = overlapping.into_iter().filter(|b| covers(asked, b.actual)).cloned().collect();
+        Ok(Bound { socket, asked, actual, absorbed })
     }
 
-    /// The same socket for one more worker.
-    pub(crate) fn for_worker(&self) -> io::Result<TcpListener> {
-        Ok(self.socket.try_clone()?.into())
+    /// This one and all that it has absorbed.
+    pub(crate) fn all(self: &Arc<Bound>) -> Vec<Arc<Bound>> {
+        let inner = self.absorbed.iter().flat_map(Bound::all);
+        std::iter::once(self.clone()).chain(inner).collect()
     }
 
     /// Refuses connections from now on, in all workers; what waits in the queue is lost.
     pub(crate) fn close(&self) {
         // It fails only on a socket that listens no more.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// The same socket for one more worker.
+    pub(crate) fn for_worker(&self) -> io::Result<TcpListener> {
+        Ok(self.socket.try_clone()?.into())
     }
 }
 
@@ -73,6 +83,13 @@ fn share_port(new: &Socket, own: &[&Arc<Bound>], on: bool) -> io::Result<()> {
 fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     let any = |ip: IpAddr| ip.is_unspecified();
     a.port() != 0 && a.port() == b.port() && (any(a.ip()) || any(b.ip()))
+}
+
+/// True if every connection to `b` could be taken by `a`.
+fn covers(a: SocketAddr, b: SocketAddr) -> bool {
+    a.ip().is_unspecified()
+        && (a.is_ipv6() || b.is_ipv4())
+        && !(b.ip().is_unspecified() && a.is_ipv4() == b.is_ipv4())
 }
 
 /// A listener from when it appears in the document to when its name, address or kind of security changes.
@@ -149,9 +166,13 @@ mod tests {
         let any = Arc::new(Bound::open("0.0.0.0:0".parse().unwrap(), &[]).unwrap());
         let loopback = SocketAddr::from(([127, 0, 0, 1], any.actual.port()));
         assert!(Bound::open(loopback, &[]).is_err(), "a stranger's address is in use");
-        let moved = Bound::open(loopback, &[any.clone()]).unwrap();
+        let moved = Bound::open(loopback, std::slice::from_ref(&any)).unwrap();
         assert_eq!(moved.actual, loopback);
         assert!(Bound::open(loopback, &[]).is_err(), "and stays so");
+        let (asked, moved) = (SocketAddr::new(any.asked.ip(), moved.actual.port()), Arc::new(moved));
+        drop(any);
+        let again = Arc::new(Bound::open(asked, &[moved]).unwrap());
+        assert_eq!(again.all().len(), 2, "the narrower one goes on for its part");
     }
 
     #[test]

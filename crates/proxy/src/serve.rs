@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::{
     conn::{Conn, Settings},
+    listen::Bound,
     snapshot::Entrance,
     worker::Worker,
 };
@@ -27,17 +28,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Wait after a failed accept (no descriptors left, say): the queue is kept by the kernel meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Accepts on a listener until it is aborted.
-pub(crate) fn accepting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> JoinHandle<()> {
-    tokio::task::spawn_local(accept(worker.clone(), entrance.clone()))
+/// Accepts on a listener's sockets until the tasks are aborted.
+pub(crate) fn accepting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Vec<JoinHandle<()>> {
+    let sockets = entrance.incarnation.bound.all().into_iter();
+    sockets.map(|bound| tokio::task::spawn_local(accept(worker.clone(), entrance.clone(), bound))).collect()
 }
 
-async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>) {
+async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) {
     let listener = loop {
-        match entrance.incarnation.bound.for_worker().and_then(TcpListener::from_std) {
+        match bound.for_worker().and_then(TcpListener::from_std) {
             Ok(listener) => break listener,
             Err(error) => {
-                tracing::error!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again")
+                tracing::error!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again");
             }
         }
         tokio::time::sleep(ACCEPT_RETRY).await;
@@ -53,9 +55,9 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>) {
     }
 }
 
-/// Takes what waits in the queue of a listener that is over; its connections get one answer each.
-pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) {
-    let Ok(listener) = entrance.incarnation.bound.for_worker() else { return };
+/// Takes what waits in the queue of a socket that is about to close; its connections get one answer each.
+pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>, bound: &Bound) {
+    let Ok(listener) = bound.for_worker() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
             begin(worker, entrance, stream, peer);

@@ -141,7 +141,7 @@ pub(crate) struct Worker {
 
 struct Acceptor {
     entrance: Arc<Entrance>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -208,26 +208,27 @@ impl Worker {
         acceptors.retain(|key, acceptor| {
             let keep = wanted.contains_key(key);
             if !keep {
-                acceptor.task.abort();
+                acceptor.tasks.iter().for_each(JoinHandle::abort);
                 left.push(acceptor.entrance.clone());
             }
             keep
         });
         for (key, entrance) in &wanted {
-            let begin = || Acceptor { entrance: (*entrance).clone(), task: serve::accepting(self, entrance) };
+            let begin =
+                || Acceptor { entrance: (*entrance).clone(), tasks: serve::accepting(self, entrance) };
             acceptors.entry(*key).or_insert_with(begin).entrance = (*entrance).clone();
         }
         drop(acceptors);
-        for entrance in left {
-            let socket = &entrance.incarnation.bound;
-            if entrance.incarnation.is_over()
-                && !wanted.values().any(|e| Arc::ptr_eq(&e.incarnation.bound, socket))
-            {
-                // Nobody else will take what waits in the queue of a socket that is about to close.
-                serve::accept_waiting(self, &entrance);
-                if self.draining.get() {
-                    // The snapshot holds it to the end of the process; who connects meanwhile must be told at once.
-                    socket.close();
+        let stay: Vec<_> = wanted.values().flat_map(|e| e.incarnation.bound.all()).collect();
+        for entrance in left.iter().filter(|entrance| entrance.incarnation.is_over()) {
+            for bound in entrance.incarnation.bound.all() {
+                if !stay.iter().any(|other| Arc::ptr_eq(other, &bound)) {
+                    // Nobody else will take what waits in the queue of a socket that is about to close.
+                    serve::accept_waiting(self, entrance, &bound);
+                    if self.draining.get() {
+                        // The snapshot holds it to the end of the process; who connects meanwhile must be told at once.
+                        bound.close();
+                    }
                 }
             }
         }

@@ -1,4 +1,5 @@
 //! The data plane by itself: built, published and changed without files, history or an admin API.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 
 use std::{
     io::{Read, Write},

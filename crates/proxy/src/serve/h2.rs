@@ -187,10 +187,10 @@ async fn stream(
         match result {
             Some(Ok(())) => {}
             Some(Err(SendError::Body(error))) => {
-                tracing::debug!(peer = %conn.peer, %error, "response cut short")
+                tracing::debug!(peer = %conn.peer, %error, "response cut short");
             }
             Some(Err(SendError::Peer(error))) => {
-                tracing::debug!(peer = %conn.peer, %error, "client went away")
+                tracing::debug!(peer = %conn.peer, %error, "client went away");
             }
             None => sending.reset(Reason::CANCEL),
         }
