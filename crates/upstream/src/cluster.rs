@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use evergate_contract::{
-    config::{Endpoint, Name, Upstream},
+    config::{Ejection, Endpoint, Name, Upstream},
     status::{EndpointStatus, HealthStatus, UpstreamStatus},
 };
 use evergate_tls::ClientError;
@@ -15,7 +15,7 @@ use crate::{
     balance::{self, Balancer},
     build::Build,
     connect::{Connector, Handshake},
-    ejection::{self, Event},
+    ejection::{self, Event, Record},
     endpoint::EndpointState,
     member::Member,
     verdict::Verdict,
@@ -109,21 +109,28 @@ impl Cluster {
             return false;
         }
         let Some(rules) = &self.spec.ejection else { return false };
-        let others = || {
-            self.members.iter().filter(|m| !std::ptr::eq(&*m.state, state) && m.state.is_ejected()).count()
-        };
-        let (before, now, total) =
-            (state.record(), Duration::from_millis(state.age_ms()), self.members.len());
-        let (after, ejected) = ejection::step(rules, before, event, now, others(), total);
+        let (before, now) = (state.record(), Duration::from_millis(state.age_ms()));
+        let (ejected, total) = (self.ejected_beside(state), self.members.len());
+        let (after, ejected) = ejection::step(rules, before, event, now, ejected, total);
         if after != before {
             state.set_record(after);
         }
-        if ejected && !ejection::has_room(rules, others(), total) {
-            // Two workers took the last place at once; one too few set aside is the lesser evil.
+        ejected && self.has_room_for(state, before, rules)
+    }
+
+    /// Looks once more after a member was set aside: two workers may have taken the last place at once. Then it is
+    /// given back, as one too few is the lesser evil.
+    fn has_room_for(&self, state: &EndpointState, before: Record, rules: &Ejection) -> bool {
+        let room = ejection::has_room(rules, self.ejected_beside(state), self.members.len());
+        if !room {
             state.set_record(before);
-            return false;
         }
-        ejected
+        room
+    }
+
+    /// Other members that are set aside.
+    fn ejected_beside(&self, state: &EndpointState) -> usize {
+        self.members.iter().filter(|m| !std::ptr::eq(&*m.state, state) && m.state.is_ejected()).count()
     }
 }
 
