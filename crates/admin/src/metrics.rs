@@ -21,6 +21,8 @@ use self::text::{Exposition, Kind};
 use crate::process::Process;
 
 pub(crate) use self::text::CONTENT_TYPE;
+#[cfg(test)]
+pub(crate) use self::text::reader;
 
 /// Endpoints that are told apart; further ones are only counted.
 const ENDPOINTS_MAX: usize = 2000;

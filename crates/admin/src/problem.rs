@@ -21,7 +21,7 @@ pub(crate) struct Problem {
     #[serde(flatten)]
     more: Map<String, Value>,
     #[serde(skip)]
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 /// One thing that is wrong with a document, as programs read it.
@@ -72,7 +72,7 @@ impl Problem {
 
     /// Adds a header to the response.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -115,7 +115,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(header);
+        if let Some((name, value)) = header.map(|h| *h) {
+            headers.insert(name, value);
+        }
         response
     }
 }

@@ -186,7 +186,7 @@ mod tests {
         let lines = Lines { style: Arc::clone(&style), queue: queue.clone() };
         let control = LogControl { filter: control, style, queue };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(filter).with(lines), || {
-            act(&control)
+            act(&control);
         });
         control.flush();
         let bytes = sink.0.lock().unwrap().clone();

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn chooses_by_environment() {
-        let rows: [(&[(&str, &str)], bool, Option<&str>); 7] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], bool, Option<&'a str>);
+        let rows: [Row<'_>; 7] = [
             (&[("EVERGATE_DATA_DIR", "/d"), ("HOME", "/h")], true, Some("/d")),
             (&[("EVERGATE_DATA_DIR", "rel")], false, Some("rel")),
             (&[("HOME", "/root")], true, Some("/var/lib/evergate")),

@@ -24,7 +24,7 @@ pub(super) fn reload(args: &ReloadArgs) -> Done {
 
 pub(super) fn apply(args: &ApplyArgs) -> Done {
     let (name, text) = read(&args.file)?;
-    let format = name.as_deref().and_then(Text::of_name).unwrap_or_else(|| Text::of_text(&text));
+    let format = name.and_then(Text::of_name).unwrap_or_else(|| Text::of_text(&text));
     let kind = match format {
         Text::Yaml => "application/yaml",
         Text::Toml => "application/toml",

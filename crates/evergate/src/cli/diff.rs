@@ -18,7 +18,7 @@ use super::{
 use crate::{compose::loader, exit::Exit};
 
 /// What the arguments name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named<'a> {
     /// Kept by the gateway.
     Revision(&'a str),
@@ -63,11 +63,11 @@ fn would_reload(args: &DiffArgs) -> Done {
 
 /// The plan; `None` if a file is wrong, which was said.
 fn between(args: &DiffArgs, from: Named<'_>, to: Named<'_>) -> Result<Option<Value>, Failure> {
-    if let (Named::Revision(a), Named::Revision(b)) = (&from, &to) {
+    if let (Named::Revision(a), Named::Revision(b)) = (from, to) {
         let path = format!("/revisions/{}/diff/{}", quoted(a), quoted(b));
         return args.at.gateway()?.call(Call { path: &path, ..Call::default() })?.good().map(Some);
     }
-    let (Some(from), Some(to)) = (known(args, &from)?, known(args, &to)?) else { return Ok(None) };
+    let (Some(from), Some(to)) = (known(args, from)?, known(args, to)?) else { return Ok(None) };
     Ok(Some(compare(&from, &to)))
 }
 
@@ -81,7 +81,7 @@ fn compare(from: &Known, to: &Known) -> Value {
     json!({ "changes": plan.lines().collect::<Vec<_>>(), "plan": plan })
 }
 
-fn known(args: &DiffArgs, what: &Named<'_>) -> Result<Option<Known>, Failure> {
+fn known(args: &DiffArgs, what: Named<'_>) -> Result<Option<Known>, Failure> {
     match what {
         Named::Revision(id) => of_revision(&args.at.gateway()?, id).map(Some),
         Named::File(file) => of_file(file),
