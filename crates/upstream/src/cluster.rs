@@ -1,7 +1,7 @@
 //! An upstream as a snapshot knows it: members, balancer, settings. Immutable and shared by all workers.
 //!
 //! Made new when its upstream changes, else the same `Arc` as before. What must survive a change (health, load,
-//! sessions) is asked for in [`Keep`] by identity. Must not know: which route sends here, who else has a snapshot.
+//! sessions) is asked for in `Keep` by identity. Must not know: which route sends here, who else has a snapshot.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! What one worker keeps of its own: connections and turns. They outlive snapshots, by identity.
 //!
-//! Everything an upstream has here hangs in its [`Home`], found by name; a request finds its way in by the
+//! Everything an upstream has here hangs in its `Home`, found by name; a request finds its way in by the
 //! cluster's address, with one look-up. Nothing here holds a snapshot alive.
 
 use std::{
