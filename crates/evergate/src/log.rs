@@ -6,7 +6,9 @@
 mod line;
 
 use std::{
+    backtrace::{Backtrace, BacktraceStatus},
     io::{self, IsTerminal, Write},
+    panic::PanicHookInfo,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -67,7 +69,21 @@ pub(crate) fn start(settings: &Log) -> io::Result<LogControl> {
     let lines = Lines { style: Arc::clone(&style), queue: queue.clone() };
     let begun: Result<(), TryInitError> = tracing_subscriber::registry().with(filter).with(lines).try_init();
     begun.map_err(io::Error::other)?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(LogControl { filter: control, style, queue })
+}
+
+/// A defect of ours is one line too, so that whoever collects lines gets it whole.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    let backtrace = Some(Backtrace::capture()).filter(|b| b.status() == BacktraceStatus::Captured);
+    tracing::error!(
+        reason = panic.payload_as_str().unwrap_or("no reason given"),
+        place,
+        thread = std::thread::current().name(),
+        backtrace = backtrace.map(tracing::field::display),
+        "panic"
+    );
 }
 
 impl LogControl {

@@ -63,12 +63,22 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     let system = |error: io::Error| Failure::new(Exit::System, format!("cannot start: {error}"));
     // Until the document says otherwise.
     let log = log::start(&Log::default()).map_err(system)?;
+    raise_open_files();
     let runtime = control_runtime().map_err(system)?;
     let ended = runtime.block_on(serve(&runtime, data_dir, options, &log));
     log.flush();
     // The process ends: what still runs need not be waited for.
     runtime.shutdown_background();
     ended
+}
+
+/// Each connection is a descriptor, and the soft limit is for programs that use `select`.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit on open files stays as it is");
+    }
 }
 
 fn control_runtime() -> io::Result<Runtime> {

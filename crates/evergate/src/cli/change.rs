@@ -14,6 +14,8 @@ use super::{
 };
 use crate::exit::Exit;
 
+/// What the gateway calls a text that was sent to it.
+const SENT: &str = "request";
 /// Changes that people are shown; `--format json` has all.
 const SHOWN_MAX: usize = 50;
 
@@ -30,12 +32,17 @@ pub(super) fn apply(args: &ApplyArgs) -> Done {
         Text::Toml => "application/toml",
         Text::Json => "application/json",
     };
-    write(&args.write, Method::PUT, "/config", Some((kind, text)))
+    let name = name.map_or("<stdin>".to_owned(), |n| n.display().to_string());
+    write(&args.write, Method::PUT, "/config", Some(Content { kind, text, name }))
 }
 
 pub(super) fn patch(args: &PatchArgs) -> Done {
-    let patch = if args.patch == "-" { read_stdin()? } else { args.patch.clone() };
-    write(&args.write, Method::PATCH, "/config", Some(("application/merge-patch+json", patch)))
+    let (name, text) = match args.patch.as_str() {
+        "-" => ("<stdin>", read_stdin()?),
+        text => ("patch", text.to_owned()),
+    };
+    let content = Content { kind: "application/merge-patch+json", text, name: name.to_owned() };
+    write(&args.write, Method::PATCH, "/config", Some(content))
 }
 
 pub(super) fn rollback(args: &RollbackArgs) -> Done {
@@ -57,9 +64,17 @@ fn read(file: &Path) -> Result<(Option<&Path>, String), Failure> {
     }
 }
 
-fn write(args: &Write, method: Method, path: &str, content: Option<(&'static str, String)>) -> Done {
+/// What is sent: its media type, itself, and what the user calls it.
+struct Content {
+    kind: &'static str,
+    text: String,
+    name: String,
+}
+
+fn write(args: &Write, method: Method, path: &str, content: Option<Content>) -> Done {
     let sign = if path.contains('?') { '&' } else { '?' };
     let path = if args.dry_run { format!("{path}{sign}dry_run=true") } else { path.to_owned() };
+    let (content, name) = content.map(|c| ((c.kind, c.text), c.name)).unzip();
     let call = Call { method, path: &path, content, if_match: args.if_match.as_deref() };
     let answer = args.at.gateway()?.call(call)?;
     if answer.body.get("verdict").is_none() {
@@ -69,7 +84,7 @@ fn write(args: &Write, method: Method, path: &str, content: Option<(&'static str
     match args.output.format {
         Format::Json => show::json(&answer.body),
         Format::Human if exit == Exit::Ok => show::say(&good(&answer.body, Paint::of_stdout())),
-        Format::Human => show::complain(&bad(&answer.body)),
+        Format::Human => show::complain(&bad(&answer.body, name.as_deref())),
     }
     Ok(exit)
 }
@@ -96,7 +111,7 @@ pub(super) fn good(body: &Value, paint: Paint) -> String {
     text.push_str(&changes(body, paint));
     let warnings = body.get("warnings").and_then(Value::as_array);
     for warning in warnings.into_iter().flatten() {
-        let _ = writeln!(text, "{}: {}", paint.doubtful("warning"), finding(warning));
+        let _ = writeln!(text, "{}: {}", paint.doubtful("warning"), finding(warning, None));
     }
     text
 }
@@ -125,10 +140,11 @@ pub(super) fn changes(body: &Value, paint: Paint) -> String {
     text
 }
 
-fn bad(body: &Value) -> String {
+/// Why it was not done. Problems in what was sent are said of `name`.
+fn bad(body: &Value, name: Option<&str>) -> String {
     let part = |key: &str| body.get(key).map(show::plain).unwrap_or_default();
     let problems = body.get("problems").and_then(Value::as_array);
-    let findings: Vec<String> = problems.into_iter().flatten().map(finding).collect();
+    let findings: Vec<String> = problems.into_iter().flatten().map(|p| finding(p, name)).collect();
     let running =
         body.get("running").filter(|r| !r.is_null()).map(|r| format!("; {} runs on", show::plain(r)));
     let running = running.unwrap_or_default();
@@ -145,11 +161,11 @@ fn bad(body: &Value) -> String {
 }
 
 /// A problem in a line: where, what, how to mend it.
-fn finding(found: &Value) -> String {
+fn finding(found: &Value, name: Option<&str>) -> String {
     let part = |key: &str| found.get(key).map(show::plain).filter(|t| !t.is_empty());
     let mut text = String::new();
     if let Some(file) = part("file") {
-        text.push_str(&file);
+        text.push_str(if file == SENT { name.unwrap_or(SENT) } else { &file });
         for number in [part("line"), part("column")].into_iter().flatten() {
             let _ = write!(text, ":{number}");
         }
@@ -192,11 +208,13 @@ mod tests {
     #[test]
     fn refusals_name_every_problem() {
         let one = json!({ "verdict": "refused", "running": "41-000000", "problems": [{ "path": "a.b", "message": "wrong" }] });
-        assert_eq!(bad(&one), "refused: a.b: wrong; 41-000000 runs on");
+        assert_eq!(bad(&one, None), "refused: a.b: wrong; 41-000000 runs on");
+        let sent = json!({ "verdict": "refused", "problems": [{ "file": "request", "line": 2, "column": 8, "message": "x" }] });
+        assert_eq!(bad(&sent, Some("a.yaml")), "refused: a.yaml:2:8: x");
         let two = json!({ "verdict": "refused", "problems": [{ "message": "x" }, { "message": "y" }] });
-        assert_eq!(bad(&two), "refused: 2 problems\n  x\n  y");
+        assert_eq!(bad(&two, None), "refused: 2 problems\n  x\n  y");
         let conflict = json!({ "verdict": "conflict", "detail": "41-000000 runs" });
-        assert_eq!(bad(&conflict), "conflict: 41-000000 runs");
+        assert_eq!(bad(&conflict, None), "conflict: 41-000000 runs");
     }
 
     #[test]

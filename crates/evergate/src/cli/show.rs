@@ -1,9 +1,10 @@
 //! What commands print: aligned columns, colours on a terminal only, problems as compilers show them.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak here and nowhere else")]
+//!
+//! A reader that has gone (`evergate schema | head`) is no fault: what cannot be written is dropped.
 
 use std::{
     fmt::Write as _,
-    io::{IsTerminal, stderr, stdout},
+    io::{IsTerminal, Write as _, stderr, stdout},
 };
 
 use evergate_conf::Report;
@@ -11,21 +12,18 @@ use serde_json::Value;
 
 /// Prints a text for people on standard output.
 pub(super) fn say(text: &str) {
-    print!("{text}");
-    if !text.ends_with('\n') {
-        println!();
-    }
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _ = write!(stdout().lock(), "{text}{end}");
 }
 
 /// Prints JSON for programs, readable for people too.
 pub(super) fn json(value: &Value) {
-    println!("{value:#}");
+    let _ = writeln!(stdout().lock(), "{value:#}");
 }
 
 /// Prints why something did not work on standard error.
 pub(super) fn complain(text: &str) {
-    let red = Paint::of_stderr();
-    eprintln!("{}: {text}", red.bad("error"));
+    let _ = writeln!(stderr().lock(), "{}: {text}", Paint::of_stderr().bad("error"));
 }
 
 /// Prints problems with their places on standard error.
@@ -34,7 +32,7 @@ pub(super) fn problems(report: &Report) {
     for (i, problem) in report.iter().enumerate() {
         let text = problem.to_string();
         let gap = if i > 0 { "\n" } else { "" };
-        eprint!("{gap}{}", paint.problem(&text));
+        let _ = write!(stderr().lock(), "{gap}{}", paint.problem(&text));
     }
 }
 

@@ -79,7 +79,9 @@ impl Line {
         let (dim, bright) = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
         let mut line =
             format!("{dim}{}{bright} {on}{:5}{off} {}", utc(since), self.level, Plain(&self.fields.message));
-        let shown = || self.fields.others.iter().filter(|(name, _)| !HIDDEN.contains(name));
+        // What is not so goes without saying.
+        let said = |(name, value): &&(&str, Value)| !HIDDEN.contains(name) && *value != Value::Bool(false);
+        let shown = || self.fields.others.iter().filter(said);
         for (_, value) in shown().filter(|(name, _)| BARE.contains(name)) {
             put(&mut line, format_args!("  {}", text(value)));
         }
@@ -214,6 +216,7 @@ mod tests {
             revision = %"42-9f3a1c",
             changes = "routes.api.timeout 30s → 10s",
             warnings = 0,
+            held = false,
             load_ms = 1.2,
             total_ms = 2.5,
             "applied"
@@ -231,7 +234,7 @@ mod tests {
     fn and_an_object_for_programs() {
         let expected = "{\"time\":\"2026-11-21T01:35:02.123Z\",\"level\":\"info\",\"message\":\"applied\",\
                         \"transaction\":7,\"origin\":\"file\",\"revision\":\"42-9f3a1c\",\
-                        \"changes\":\"routes.api.timeout 30s → 10s\",\"warnings\":0,\"load_ms\":1.2,\
+                        \"changes\":\"routes.api.timeout 30s → 10s\",\"warnings\":0,\"held\":false,\"load_ms\":1.2,\
                         \"total_ms\":2.5,\"target\":\"evergate_reload\"}\n";
         check(Style::Json, applied, expected);
         assert!(serde_json::from_str::<Value>(expected).is_ok());
