@@ -47,6 +47,8 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) 
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => begin(&worker, &entrance, stream, peer),
+            // Another worker was told first that the gateway drains, and closed the socket.
+            Err(_) if entrance.incarnation.is_over() => return,
             Err(error) => {
                 tracing::warn!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again");
                 tokio::time::sleep(ACCEPT_RETRY).await;
