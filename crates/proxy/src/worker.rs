@@ -22,8 +22,9 @@ use evergate_kit::{
 use evergate_upstream::Local;
 use slab::Slab;
 use tokio::{
+    runtime::LocalOptions,
     sync::{mpsc, oneshot},
-    task::{JoinHandle, LocalSet},
+    task::JoinHandle,
 };
 
 use crate::{
@@ -329,14 +330,17 @@ pub(crate) fn run(
     ready: &std_mpsc::Sender<std::io::Result<()>>,
     ended: &Mutex<Sum>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build_local(LocalOptions::default())
+    {
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error))),
     };
     let worker = Worker::new(index, shared);
     let _ = ready.send(Ok(()));
-    let local = LocalSet::new();
-    local.block_on(&runtime, serve(&worker, &mut inbox));
+    runtime.block_on(serve(&worker, &mut inbox));
     // No message is taken any more: who asks this worker to stay must see that it is gone.
     inbox.close();
     worker.meter.add_to(&mut ended.lock().unwrap_or_else(PoisonError::into_inner));
