@@ -15,7 +15,7 @@ use http::HeaderValue;
 use crate::{
     listen::{Admitted, Incarnation},
     snapshot::Snapshot,
-    worker::View,
+    view::View,
 };
 
 /// The listener's limits and timeouts, in a form that is cheap to look at.

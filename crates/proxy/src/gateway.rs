@@ -19,7 +19,8 @@ use crate::{
     listen::Incarnation,
     meter::Sum,
     starter::Starter,
-    worker::{self, Message, Shared},
+    thread::{self, Message},
+    view::Shared,
 };
 
 /// A scrape does not wait longer for a worker; its counts are in the next one.
@@ -70,7 +71,7 @@ impl Gateway {
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, started) = std_mpsc::channel();
         let (shared, ended) = (self.shared.clone(), self.ended.clone());
-        let run = move || worker::run(index, shared, messages, &ready, &ended);
+        let run = move || thread::run(index, shared, messages, &ready, &ended);
         let thread = self.starter.start(format!("worker-{index}"), run)?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended")))?;
         Ok(Handle { inbox, thread, accepting: false })

@@ -6,6 +6,8 @@
 
 mod build;
 mod conn;
+mod doors;
+mod edits;
 mod exchange;
 mod gateway;
 mod headers;
@@ -17,6 +19,8 @@ mod route;
 mod serve;
 mod snapshot;
 mod starter;
+mod thread;
+mod view;
 mod worker;
 
 pub use evergate_upstream::{HealthChange, health::Notice as HealthNotice};

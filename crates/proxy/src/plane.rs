@@ -13,7 +13,8 @@ use crate::{
     gateway::Gateway,
     listen::Incarnation,
     snapshot::{Published, Snapshot},
-    worker::{Message, Shared},
+    thread::Message,
+    view::Shared,
 };
 
 /// Builds and publishes. Lives on the thread that changes are made on; what others may ask is in [`Gateway`].

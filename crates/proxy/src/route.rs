@@ -8,7 +8,7 @@ use evergate_kit::Rng;
 use evergate_site::Site;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{headers::Edits, meter::RouteLabel};
+use crate::{edits::Edits, meter::RouteLabel};
 
 /// One route of a snapshot. Made anew only when its part of the document changes.
 #[derive(Debug)]

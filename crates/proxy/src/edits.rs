@@ -1,0 +1,69 @@
+//! Changes to headers that the document asks for.
+
+use evergate_contract::config::HeaderEdit;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Changes that a route makes, ready to be made.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Edits {
+    /// Out of the document. Names and values that are no headers have been refused before, by the check.
+    #[must_use]
+    pub(crate) fn new(edit: &HeaderEdit) -> Edits {
+        let pair = |(name, value): (&String, &String)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+        };
+        Edits {
+            remove: edit
+                .remove
+                .iter()
+                .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+                .collect(),
+            set: edit.set.iter().filter_map(pair).collect(),
+            add: edit.add.iter().filter_map(pair).collect(),
+        }
+    }
+
+    /// First what is removed, then what is set, then what is added.
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn edits_are_made_in_order() {
+        let edit = HeaderEdit {
+            set: [("x-a".to_owned(), "2".to_owned())].into(),
+            add: [("x-b".to_owned(), "3".to_owned())].into(),
+            remove: vec!["X-C".to_owned(), "x-b".to_owned()],
+        };
+        let mut headers = map(&[("x-a", "1"), ("x-b", "1"), ("x-c", "1")]);
+        Edits::new(&edit).apply(&mut headers);
+        assert_eq!(headers, map(&[("x-a", "2"), ("x-b", "3")]));
+    }
+}
