@@ -31,6 +31,7 @@ pub mod load;
 pub mod merge;
 pub mod node;
 pub mod path;
+pub mod read;
 pub mod report;
 pub mod schema;
 pub mod secret;

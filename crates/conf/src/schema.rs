@@ -8,7 +8,6 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value as Json;
 
 pub use paths::{PathPattern, Patterns, Step, paths};
-pub(crate) use paths::{rewrite_entries, rewrite_items};
 pub use validate::{unknown_keywords, validate};
 
 /// The schema of a type, draft 2020-12, complete in itself.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Serialize
 
 use crate::{
     node::{Digest, Node, Value},
-    schema::{rewrite_entries, rewrite_items},
+    node::{rewrite_entries, rewrite_items},
 };
 
 /// A secret, written `{ env: NAME }`, `{ file: path }` or `{ literal: "…" }`. Equal if the reference and the

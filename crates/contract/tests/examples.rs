@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, sync::Arc};
 
 use evergate_conf::{
     Entry, Loader, Map, Node, Path, Report, Value,
-    decode::read,
+    read::read,
     format::from_json_value,
     schema::{paths, unknown_keywords, validate},
 };

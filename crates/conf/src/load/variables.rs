@@ -2,9 +2,9 @@
 
 use crate::{
     node::{Node, Value},
+    node::{rewrite_entries, rewrite_items},
     path::Path,
     report::Report,
-    schema::{rewrite_entries, rewrite_items},
 };
 
 type Lookup<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);

@@ -3,13 +3,12 @@
 use std::{
     collections::BTreeMap,
     path::{Component, Path as FsPath, PathBuf},
-    sync::Arc,
 };
 
 use serde_json::Value as Json;
 
 use super::resolve;
-use crate::node::{Entry, Map, Node, Value};
+use crate::node::{Node, Value, rewrite_entries, rewrite_items};
 
 /// One kind of place in the document where a path is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,35 +154,6 @@ fn rewrite(here: &[&Patterns], node: &Node, folder: &FsPath) -> Option<Node> {
         _ => return None,
     };
     Some(Node { value, place: node.place })
-}
-
-/// The list with some items replaced; `None` if none is.
-pub(crate) fn rewrite_items(
-    items: &[Node],
-    mut change: impl FnMut(&Node) -> Option<Node>,
-) -> Option<Arc<[Node]>> {
-    let mut new: Option<Vec<Node>> = None;
-    for (i, item) in items.iter().enumerate() {
-        if let Some(changed) = change(item)
-            && let Some(slot) = new.get_or_insert_with(|| items.to_vec()).get_mut(i)
-        {
-            *slot = changed;
-        }
-    }
-    new.map(Into::into)
-}
-
-/// The map with some values replaced; `None` if none is.
-pub(crate) fn rewrite_entries(map: &Map, mut change: impl FnMut(&Entry) -> Option<Node>) -> Option<Arc<Map>> {
-    let mut new: Option<Vec<Entry>> = None;
-    for (i, entry) in map.entries().iter().enumerate() {
-        if let Some(changed) = change(entry)
-            && let Some(slot) = new.get_or_insert_with(|| map.entries().to_vec()).get_mut(i)
-        {
-            slot.node = changed;
-        }
-    }
-    new.map(|entries| Arc::new(Map::from_sorted(entries)))
 }
 
 fn collect<'n>(here: &[&Patterns], node: &'n Node, found: &mut impl FnMut(&'n str)) {

@@ -163,7 +163,7 @@ impl<'a> Check<'a, '_> {
             Value::Map(map) => {
                 self.map(map, node.place, schema);
                 if self.report.len() == before
-                    && let Err(fault) = crate::decode::read::<crate::Secret>(node)
+                    && let Err(fault) = crate::read::read::<crate::Secret>(node)
                 {
                     self.problem("secret", node.place, fault.message);
                 }
