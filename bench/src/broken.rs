@@ -36,7 +36,7 @@ pub(crate) async fn run(binary: &Path) -> Value {
     );
     json!({
         "seed": size.seed, "refused": found.refused, "by_api": found.by_api, "good": found.good,
-        "placeless": found.placeless, "answered": outcome.answered, "failed": outcome.failed,
-        "resets": outcome.resets, "reconnects": outcome.reconnects, "polite": outcome.polite,
+        "placeless": found.placeless, "taken": found.taken, "answered": outcome.answered, "failed": outcome.failed,
+        "resets": outcome.resets, "reconnects": outcome.reconnects, "polite": outcome.polite, "words": outcome.words,
     })
 }

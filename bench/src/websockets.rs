@@ -8,26 +8,20 @@ use serde_json::{Value, json};
 use crate::{row, table};
 
 pub(crate) async fn run(binary: &Path) -> Value {
-    let size = Size { changes: 100, sockets: 100, warm_up: 100 };
+    let size = Size { changes: 100, sockets: 100 };
     let found = trial(&binary.display().to_string(), size).await;
-    let growth = found.rss_after as f64 / found.rss_before as f64 * 100.0 - 100.0;
+    let (before, after) = found.rss_kib;
+    let growth = after as f64 / before as f64 * 100.0 - 100.0;
     table::print(
         &format!("WebSockets over {} changes", size.changes),
         &[
             row!["opened", "alive", "generations", "KiB before", "KiB after", "growth"],
-            row![
-                found.opened,
-                found.alive,
-                found.generations,
-                found.rss_before,
-                found.rss_after,
-                format!("{growth:+.1} %")
-            ],
+            row![found.opened, found.alive, found.generations, before, after, format!("{growth:+.1} %")],
         ],
     );
     json!({
         "changes": size.changes, "opened": found.opened, "alive": found.alive, "generations": found.generations,
-        "rss_before_kib": found.rss_before, "rss_after_kib": found.rss_after, "growth_percent": growth,
+        "rss_before_kib": before, "rss_after_kib": after, "growth_percent": growth,
         "descriptors": found.descriptors, "words": found.words,
     })
 }

@@ -13,6 +13,7 @@ async fn broken_documents_are_refused_with_a_position() {
         found.placeless.len(),
         found.placeless.join("\n")
     );
+    assert!(found.taken.is_empty(), "{}", found.taken.join("\n"));
     assert_eq!(found.refused, 500);
     assert!(found.by_api > 100);
     found.outcome.assert_unnoticed();

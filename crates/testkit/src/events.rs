@@ -11,8 +11,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     client::Door,
-    gate::PATIENCE,
     h1::{Fields, Framing, bad},
+    process::PATIENCE,
 };
 
 /// What has happened since it was opened. Ends when dropped.

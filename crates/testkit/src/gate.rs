@@ -18,15 +18,12 @@ use tokio::process::Child;
 use crate::{
     client::{Answer, Ask, Door},
     events::Events,
-    process,
-    scene::merge_patch,
+    patch::merge_patch,
+    process::{self, PATIENCE},
 };
 
 pub use command::{Said, run};
 pub use launch::{Died, Launch};
-
-/// Longest that anything may take before a test is taken to hang.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder with a document and a data directory; outlives the processes that use it.
 pub struct Home {

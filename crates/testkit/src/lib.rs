@@ -16,6 +16,7 @@ pub mod io;
 pub mod load;
 pub mod mutate;
 pub mod paced;
+pub mod patch;
 pub mod ports;
 pub mod process;
 pub mod rng;

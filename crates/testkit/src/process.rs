@@ -1,6 +1,9 @@
 //! What the kernel knows of a process.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, time::Duration};
+
+/// Longest that anything may take before a test is taken to hang.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Resident memory in KiB.
 #[must_use]

@@ -187,22 +187,3 @@ fn parse(path: &Path, text: &str, words: &BTreeMap<&str, String>) -> Scene {
         .unwrap_or_else(|e| panic!("{}:{}:{}: {e}", path.display(), e.place.line, e.place.column));
     serde_json::from_value(to_json_value(&tree)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
-
-/// Applies a merge patch (RFC 7396).
-pub fn merge_patch(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        patch.clone_into(target);
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let target = target.as_object_mut().expect("made one");
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge_patch(target.entry(key).or_insert(Value::Null), value);
-        }
-    }
-}

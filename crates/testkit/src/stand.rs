@@ -9,8 +9,8 @@ use crate::{
     Ask, Authority, Backend, Crowd, Door,
     gate::{Gate, Launch},
     load::Client,
+    patch::merge_patch,
     ports,
-    scene::merge_patch,
     trial::Doors,
 };
 

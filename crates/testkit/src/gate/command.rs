@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::PATIENCE;
+use crate::process::PATIENCE;
 
 /// What a command said.
 #[derive(Clone, Debug)]

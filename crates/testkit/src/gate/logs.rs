@@ -8,7 +8,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::PATIENCE;
+use crate::process::PATIENCE;
 
 /// Lines of a child as they come.
 pub(super) struct Logs {

@@ -8,12 +8,13 @@ use tempfile::TempDir;
 use super::{
     Exchange, Only, Scene,
     judge::{essence, judge},
-    merge_patch, read,
+    read,
 };
 use crate::{
     Ask, Authority, Backend, Crowd, Door,
     client::{Answer, Conn},
     gate::{Gate, Launch},
+    patch::merge_patch,
     ports,
     trial::Doors,
 };

@@ -30,16 +30,18 @@ pub struct Found {
     pub refused: usize,
     /// Of these, sent to the admin API.
     pub by_api: usize,
-    /// Mutations that left a good document.
+    /// Mutations that left a good document, or the same bad one; they are not submitted.
     pub good: usize,
+    /// Documents that were taken although a dry run refused them.
+    pub taken: Vec<String>,
     /// Refusals without a position, with the document.
     pub placeless: Vec<String>,
     /// What the clients saw.
     pub outcome: Outcome,
 }
 
-/// Runs it. What the load uses stands in one file, what is broken in another beside it, so that a mutation that is
-/// still a good document cannot take the load's own listener away.
+/// Runs it. What the load uses stands in one file, what is broken in another beside it. A dry run says which mutations
+/// left a good document: those may well take the load's own routes away (`routes: null`), and are not submitted.
 pub async fn run(binary: &str, size: Size) -> Found {
     let mut rng = Rng::new(size.seed);
     let authority = Authority::new();
@@ -56,23 +58,26 @@ pub async fn run(binary: &str, size: Size) -> Found {
     crowd.more(size.clients as u64).await;
     let mut found = Found::default();
     let mut last = String::new();
-    while found.refused + found.placeless.len() < size.broken {
+    while found.refused + found.placeless.len() + found.taken.len() < size.broken {
         let by_api = rng.below(3) == 0;
         let (text, done) = mutate(if by_api { GOOD_JSON } else { GOOD_YAML }, &mut rng);
-        if text == last {
+        let format = if by_api { "application/json" } else { "application/yaml" };
+        let dry = put(&gate, "?dry_run=true", format, &text).await;
+        if text == last || dry["verdict"] != "refused" {
+            found.good += 1;
             continue;
         }
         last.clone_from(&text);
-        let verdict = if by_api { put(&gate, &text).await } else { write(&gate, &other, &text).await };
-        let Some(verdict) = verdict else {
-            found.good += 1;
-            continue;
-        };
-        if placed(&verdict, by_api) {
+        let verdict =
+            if by_api { put(&gate, "", format, &text).await } else { write(&gate, &other, &text).await };
+        let told = || format!("{done:?}: {verdict}\n{text}");
+        if verdict["verdict"] != "refused" {
+            found.taken.push(told());
+        } else if placed(&verdict, by_api) {
             found.refused += 1;
             found.by_api += usize::from(by_api);
         } else {
-            found.placeless.push(format!("{done:?}: {verdict}\n{text}"));
+            found.placeless.push(told());
         }
     }
     crowd.more(size.clients as u64).await;
@@ -80,32 +85,17 @@ pub async fn run(binary: &str, size: Size) -> Found {
     found
 }
 
-/// Submits by the file; nothing if it is no refusal.
-async fn write(gate: &Gate, file: &Path, text: &str) -> Option<Value> {
+/// Submits by the file.
+async fn write(gate: &Gate, file: &Path, text: &str) -> Value {
     let draft = file.with_extension("new");
-    let replace = |text: &str| {
-        fs::write(&draft, text).expect("a file");
-        fs::rename(&draft, file).expect("a file");
-    };
-    let verdict = gate.touch(|_| replace(text)).await;
-    let refused = verdict["verdict"] == "refused";
-    if !refused {
-        gate.touch(|_| replace("{}\n")).await;
-    }
-    refused.then_some(verdict)
+    fs::write(&draft, text).expect("a file");
+    gate.touch(|_| fs::rename(&draft, file).expect("a file")).await
 }
 
-/// Submits as the overlay; nothing if it is no refusal.
-async fn put(gate: &Gate, text: &str) -> Option<Value> {
-    let ask =
-        Ask::post("/api/v1/config", text.to_owned()).method("PUT").field("content-type", "application/json");
-    let answer = gate.api(&ask).await;
-    if answer.status < 300 {
-        let back = gate.call("PUT", "/config", &json!({})).await;
-        assert_eq!(back.status, 200, "{}", back.text());
-        return None;
-    }
-    Some(answer.json())
+/// Submits as the overlay.
+async fn put(gate: &Gate, query: &str, format: &str, text: &str) -> Value {
+    let ask = Ask::post(&format!("/api/v1/config{query}"), text.to_owned()).method("PUT");
+    gate.api(&ask.field("content-type", format)).await.json()
 }
 
 /// Every problem says where. What comes by API has no file, and says so without an `at`.

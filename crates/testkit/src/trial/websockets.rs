@@ -1,5 +1,7 @@
 //! WebSockets opened before, between and after many changes, all of which must live on.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use crate::{Backend, Door, Gate, ports, ws::Socket};
@@ -9,14 +11,12 @@ use crate::{Backend, Door, Gate, ports, ws::Socket};
 pub struct Size {
     /// Changes in a row.
     pub changes: usize,
-    /// WebSockets opened before the first, after the last, and between each two.
+    /// WebSockets opened before the first and after the last; one more is opened after each.
     pub sockets: usize,
-    /// Changes made before memory is looked at, so that what is kept for good is there.
-    pub warm_up: usize,
 }
 
 /// What came of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// WebSockets that were opened.
     pub opened: usize,
@@ -26,63 +26,82 @@ pub struct Found {
     pub words: Vec<String>,
     /// Generations alive at the end, while all WebSockets were open.
     pub generations: usize,
-    /// Resident memory before the changes, in KiB.
-    pub rss_before: u64,
-    /// Resident memory after them, with the sockets opened meanwhile closed again, in KiB.
-    pub rss_after: u64,
-    /// Descriptors before the changes and after them, as the memory.
+    /// Resident memory before the changes and after them, in KiB, both with those WebSockets open that were opened
+    /// before.
+    pub rss_kib: (u64, u64),
+    /// Descriptors, in the same way.
     pub descriptors: (usize, usize),
 }
 
 /// Runs it. Each change touches another route and the upstream of that route, every fifth the number of workers and a
 /// limit of the sockets' own listener.
+///
+/// All is done once before memory is looked at: what so many sockets at once take from the system, the allocator keeps,
+/// whether something changes or not.
 pub async fn run(binary: &str, size: Size) -> Found {
-    let backend = Backend::start("v1").await;
-    let address = ports::free();
-    let gate = Gate::start(binary, &document(0, address, &backend)).await;
-    let door = Door::clear(address);
-    let mut sockets = open(&door, size.sockets).await;
-    let mut turn = 0;
-    for _ in 0..size.warm_up {
-        turn += 1;
-        gate.apply(&document(turn, address, &backend)).await;
-        sockets.extend(open(&door, 1).await);
-    }
-    for socket in sockets.drain(size.sockets..) {
-        socket.close().await.expect("closed");
-    }
-    gate.settle().await;
-    let before = (gate.rss_kib(), gate.descriptors());
-    for _ in 0..size.changes {
-        turn += 1;
-        gate.apply(&document(turn, address, &backend)).await;
-        sockets.extend(open(&door, 1).await);
-    }
-    sockets.extend(open(&door, size.sockets).await);
-    let mut found = Found {
-        opened: sockets.len(),
-        alive: 0,
-        words: vec![],
-        generations: 0,
-        rss_before: before.0,
-        rss_after: 0,
-        descriptors: (before.1, 0),
-    };
-    for (n, socket) in sockets.iter_mut().enumerate() {
+    let mut trial = Trial::start(binary).await;
+    let kept = open(&trial.door, size.sockets).await;
+    trial.round(size, &kept).await;
+    let before = (trial.gate.rss_kib(), trial.gate.descriptors());
+    let mut sockets = kept;
+    let mut opened = trial.changes(size).await;
+    let mut found = Found { opened: sockets.len() + opened.len(), ..Found::default() };
+    for (n, socket) in sockets.iter_mut().chain(&mut opened).enumerate() {
         match socket.echo(&format!("socket {n}")).await {
             Ok(()) => found.alive += 1,
             Err(error) => found.words.push(format!("socket {n}: {error}")),
         }
     }
-    gate.settle().await;
-    found.generations = gate.generations().await;
-    for socket in sockets.drain(size.sockets..) {
-        let _ = socket.close().await;
-    }
-    gate.until("descriptors back", async || gate.descriptors() <= before.1 + 8).await;
-    found.rss_after = gate.rss_kib();
-    found.descriptors.1 = gate.descriptors();
+    trial.gate.settle().await;
+    found.generations = trial.gate.generations().await;
+    trial.close(opened, &sockets).await;
+    found.rss_kib = (before.0, trial.gate.rss_kib());
+    found.descriptors = (before.1, trial.gate.descriptors());
     found
+}
+
+struct Trial {
+    gate: Gate,
+    backend: Backend,
+    address: SocketAddr,
+    door: Door,
+    turn: usize,
+}
+
+impl Trial {
+    async fn start(binary: &str) -> Trial {
+        let backend = Backend::start("v1").await;
+        let address = ports::free();
+        let gate = Gate::start(binary, &document(0, address, &backend)).await;
+        Trial { gate, backend, address, door: Door::clear(address), turn: 0 }
+    }
+
+    async fn round(&mut self, size: Size, kept: &[Socket]) {
+        let opened = self.changes(size).await;
+        self.close(opened, kept).await;
+    }
+
+    async fn changes(&mut self, size: Size) -> Vec<Socket> {
+        let mut opened = Vec::new();
+        for _ in 0..size.changes {
+            self.turn += 1;
+            self.gate.apply(&document(self.turn, self.address, &self.backend)).await;
+            opened.extend(open(&self.door, 1).await);
+        }
+        opened.extend(open(&self.door, size.sockets).await);
+        opened
+    }
+
+    /// Closes some, and waits until the gateway has nothing left of them.
+    async fn close(&mut self, opened: Vec<Socket>, kept: &[Socket]) {
+        for socket in opened {
+            let _ = socket.close().await;
+        }
+        let left = kept.len() as u64;
+        let gate = &self.gate;
+        gate.until("tunnels closed", async || gate.status().await["traffic"]["tunnels"] == left).await;
+        gate.settle().await;
+    }
 }
 
 async fn open(door: &Door, count: usize) -> Vec<Socket> {
@@ -95,7 +114,7 @@ async fn open(door: &Door, count: usize) -> Vec<Socket> {
     sockets
 }
 
-fn document(turn: usize, address: std::net::SocketAddr, backend: &Backend) -> Value {
+fn document(turn: usize, address: SocketAddr, backend: &Backend) -> Value {
     json!({
         "workers": 2 + turn / 5 % 2,
         "listeners": { "web": { "address": address, "limits": { "headers": 100 + turn / 5 % 2 } } },
