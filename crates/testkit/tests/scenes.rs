@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use evergate_testkit::{
     Answer,
-    scene::{self, Exchange, judge::judge, merge_patch},
+    patch::merge_patch,
+    scene::{self, Exchange, judge::judge},
 };
 use serde_json::json;
 
