@@ -24,12 +24,14 @@ use evergate_wire::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
 
+use headers::Prepared;
+
 use crate::{
     cluster::Cluster,
     connect::Connected,
     ejection::Event,
     local::{Lease, Local, Picked},
-    pool::{Conn, Dialing, Found, Pool},
+    pool::{Conn, Dialing, Found, Pool, Slot},
 };
 
 /// More responses of 1xx than this to one request are no good sense.
@@ -84,36 +86,23 @@ pub struct Tunnel {
 /// # Errors
 /// `NoEndpoint` if none lives (there is no panic mode: dead endpoints are not asked), `UpstreamConnect`,
 /// `UpstreamReset`, `UpstreamProtocol`, `UpstreamTimeout`; or what went wrong with the request's own body.
-pub async fn send<'a>(
-    local: &Local,
+pub fn send<'a>(
+    local: &'a Local,
     cluster: &'a Arc<Cluster>,
     outgoing: Outgoing<'a>,
-) -> Result<Incoming, Fault> {
-    if outgoing.parts.method == Method::CONNECT {
-        return Err(Fault::bad_request("CONNECT is not forwarded"));
+) -> impl Future<Output = Result<Incoming, Fault>> + 'a {
+    // Made here and not within: the arguments of an async function are copied once more at its first poll.
+    let mut call = Call::new(local, cluster, outgoing);
+    async move {
+        call.run().await?;
+        call.answer.take().ok_or_else(|| FaultKind::Internal.into())
     }
-    let site = local.site(cluster);
-    let retries = usize::from(cluster.spec().retries.connect);
-    let mut call = Call::new(&local.clock, cluster, outgoing);
-    let mut tried = Vec::new();
-    let mut last = None;
-    while let Some(picked) = local.pick(&site, cluster, &tried) {
-        let Some(pool) = local.pool(&picked, cluster) else { break };
-        match call.at(&picked, &pool).await {
-            Ok(incoming) => return Ok(incoming),
-            Err(failed) if failed.again == Again::Elsewhere && tried.len() < retries => {
-                tried.push(picked.place());
-                last = Some(failed.fault);
-            }
-            Err(failed) => return Err(failed.fault),
-        }
-    }
-    Err(last.unwrap_or_else(|| FaultKind::NoEndpoint.into()))
 }
 
 /// A request while it is tried.
 struct Call<'a> {
-    cluster: &'a Cluster,
+    local: &'a Local,
+    cluster: &'a Arc<Cluster>,
     parts: request::Parts,
     body: Payload,
     upgrade: Option<HeaderValue>,
@@ -124,6 +113,8 @@ struct Call<'a> {
     informed: u32,
     lease: Option<Lease>,
     timer: Timer,
+    /// Put here where it is made, since it is too large to be handed up from call to call.
+    answer: Option<Incoming>,
 }
 
 /// A try that failed.
@@ -146,17 +137,53 @@ enum Again {
 }
 
 impl<'a> Call<'a> {
-    fn new(clock: &Rc<Clock>, cluster: &'a Cluster, outgoing: Outgoing<'a>) -> Call<'a> {
-        let Outgoing { mut parts, body, upgrade, timeout, informational } = outgoing;
-        let te = headers::prepare(&mut parts);
-        let connection = match &upgrade {
-            Some(_) => Some(HeaderValue::from_static("upgrade")),
-            None => te.then(|| HeaderValue::from_static("te")),
+    fn new(local: &'a Local, cluster: &'a Arc<Cluster>, outgoing: Outgoing<'a>) -> Call<'a> {
+        let mut call = Call {
+            local,
+            cluster,
+            parts: outgoing.parts,
+            body: outgoing.body,
+            upgrade: outgoing.upgrade,
+            connection: None,
+            hostless: false,
+            informational: outgoing.informational,
+            informed: 0,
+            lease: None,
+            timer: Timer::new(&local.clock, outgoing.timeout),
+            answer: None,
         };
-        let hostless = !parts.headers.contains_key(http::header::HOST);
-        let timer = Timer::new(clock, timeout);
-        let (informed, lease) = (0, None);
-        Call { cluster, parts, body, upgrade, connection, hostless, informational, informed, lease, timer }
+        let Prepared { trailers, hostless } = headers::prepare(&mut call.parts);
+        call.hostless = hostless;
+        if call.upgrade.is_some() {
+            call.connection = Some(HeaderValue::from_static("upgrade"));
+        } else if trailers {
+            call.connection = Some(HeaderValue::from_static("te"));
+        }
+        call
+    }
+
+    /// Tries endpoints until one has answered, or nothing is left to try.
+    async fn run(&mut self) -> Result<(), Fault> {
+        if self.parts.method == Method::CONNECT {
+            return Err(Fault::bad_request("CONNECT is not forwarded"));
+        }
+        let (local, cluster) = (self.local, self.cluster);
+        let site = local.site(cluster);
+        let retries = usize::from(cluster.spec().retries.connect);
+        let mut tried = Vec::new();
+        let mut last = None;
+        while let Some(picked) = local.pick(&site, cluster, &tried) {
+            let Some(pool) = local.pool(&picked, cluster) else { break };
+            match self.at(&picked, &pool).await {
+                Ok(()) => return Ok(()),
+                Err(failed) if failed.again == Again::Elsewhere && tried.len() < retries => {
+                    tried.push(picked.place());
+                    last = Some(failed.fault);
+                }
+                Err(failed) => return Err(failed.fault),
+            }
+        }
+        Err(last.unwrap_or_else(|| FaultKind::NoEndpoint.into()))
     }
 
     fn timeouts(&self) -> &'a UpstreamTimeouts {
@@ -164,14 +191,14 @@ impl<'a> Call<'a> {
     }
 
     /// Tries one endpoint, and takes note of how it went.
-    async fn at(&mut self, picked: &Picked, pool: &Rc<Pool>) -> Result<Incoming, Failed> {
+    async fn at(&mut self, picked: &Picked, pool: &Rc<Pool>) -> Result<(), Failed> {
         self.lease = Some(picked.lease());
         let mut outcome = self.once(picked, pool, false).await;
         if matches!(&outcome, Err(failed) if failed.again == Again::Fresh) {
             outcome = Box::pin(self.once(picked, pool, true)).await;
         }
         let event = match &outcome {
-            Ok(incoming) => Some(verdict(incoming.parts.status)),
+            Ok(()) => self.answer.as_ref().map(|incoming| verdict(incoming.parts.status)),
             Err(failed) => failed.blamed.then_some(Event::Failure),
         };
         if let Err(failed) = &mut outcome
@@ -185,20 +212,21 @@ impl<'a> Call<'a> {
         outcome
     }
 
-    async fn once(&mut self, picked: &Picked, pool: &Rc<Pool>, fresh: bool) -> Result<Incoming, Failed> {
+    async fn once(&mut self, picked: &Picked, pool: &Rc<Pool>, fresh: bool) -> Result<(), Failed> {
         // HTTP/2 cannot switch protocols; where nothing else is spoken the wish is dropped (RFC 9113 §8.6).
         let http1_only = self.upgrade.is_some() && pool.connector().known_protocol() != Some(Protocol::Http2);
         let found = match pool.find(http1_only, fresh) {
             Some(found) => found,
             None => Box::pin(self.wait(pool, http1_only)).await?,
         };
-        match found {
-            Found::Idle(conn) => h1::exchange(self, picked, pool, conn, true).await,
-            Found::Room(slot) => Box::pin(h2::exchange(self, picked, slot, pool.connector())).await,
-            Found::Nothing(dialing) => match Box::pin(self.dial(pool, http1_only, dialing)).await? {
-                Dialed::Http1(conn) => h1::exchange(self, picked, pool, conn, false).await,
-                Dialed::Http2(slot) => Box::pin(h2::exchange(self, picked, slot, pool.connector())).await,
-            },
+        let (way, reused) = match found {
+            Found::Idle(conn) => (Way::Http1(conn), true),
+            Found::Room(slot) => (Way::Http2(slot), true),
+            Found::Nothing(dialing) => (Box::pin(self.dial(pool, http1_only, dialing)).await?, false),
+        };
+        match way {
+            Way::Http1(conn) => h1::exchange(self, picked, pool, conn, reused).await,
+            Way::Http2(slot) => Box::pin(h2::exchange(self, picked, slot, pool.connector())).await,
         }
     }
 
@@ -218,7 +246,7 @@ impl<'a> Call<'a> {
         pool: &Rc<Pool>,
         http1_only: bool,
         dialing: Option<Dialing>,
-    ) -> Result<Dialed, Failed> {
+    ) -> Result<Way, Failed> {
         self.timer.arm(*self.timeouts().connect);
         let work = async {
             let connected = pool.connector().connect(http1_only).await.map_err(|e| Failed {
@@ -231,12 +259,12 @@ impl<'a> Call<'a> {
                     if !http1_only {
                         pool.learn(Protocol::Http1);
                     }
-                    Ok(Dialed::Http1(Conn::new(stream)))
+                    Ok(Way::Http1(Conn::new(stream)))
                 }
                 Connected::Http2(stream) => {
                     let slot = h2::open(pool, stream).await?;
                     pool.learn(Protocol::Http2);
-                    Ok(Dialed::Http2(slot))
+                    Ok(Way::Http2(slot))
                 }
             }
         };
@@ -260,11 +288,11 @@ impl<'a> Call<'a> {
     }
 
     /// Passes a response of 1xx on. False if there have been too many.
-    fn inform(&mut self, status: StatusCode, mut map: HeaderMap) -> bool {
+    fn inform(&mut self, mut interim: response::Parts) -> bool {
         self.informed += 1;
-        if status != StatusCode::CONTINUE {
-            hop::strip(&mut map, Kept::Nothing);
-            (self.informational)(status, map);
+        if interim.status != StatusCode::CONTINUE {
+            hop::strip(&mut interim.headers, Kept::Nothing);
+            (self.informational)(interim.status, interim.headers);
         }
         self.informed <= INFORMATIONAL_MAX
     }
@@ -281,9 +309,10 @@ impl Failed {
     }
 }
 
-enum Dialed {
+/// A connection for a request.
+enum Way {
     Http1(Box<Conn>),
-    Http2(crate::pool::Slot),
+    Http2(Slot),
 }
 
 /// What a status says of the endpoint that sent it.

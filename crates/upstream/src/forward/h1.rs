@@ -38,13 +38,14 @@ pub(super) async fn exchange(
     pool: &Rc<Pool>,
     mut conn: Box<Conn>,
     reused: bool,
-) -> Result<Incoming, Failed> {
+) -> Result<(), Failed> {
     let length = framing(&call.parts.method, &call.body);
     write_head(call, pool.connector().authority(), length, &mut conn);
     let upload = Upload::new(call.take_body(), length, conn.wire.unsent());
-    let mut exchange = Exchange { conn, upload, scan: Scan::default(), heard: false, armed: None };
+    let mut exchange =
+        Exchange { conn, upload, scan: Scan::default(), heard: false, armed: None, head: None };
     match std::future::poll_fn(|cx| exchange.poll_head(call, cx)).await {
-        Ok(head) => exchange.finish(call, picked, pool, head),
+        Ok(()) => exchange.finish(call, picked, pool),
         Err(broken) => Err(exchange.failed(call, broken, reused)),
     }
 }
@@ -83,6 +84,8 @@ struct Exchange {
     heard: bool,
     /// What the timer runs for, and how much had been sent when it was armed.
     armed: Option<(Waits, u64)>,
+    /// The response's, at the end.
+    head: Option<ResponseHead>,
 }
 
 /// Why there is no head.
@@ -95,24 +98,14 @@ enum Broken {
 }
 
 impl Exchange {
-    fn poll_head(&mut self, call: &mut Call<'_>, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Broken>> {
+    /// Ready when [`Exchange::head`] is there.
+    fn poll_head(&mut self, call: &mut Call<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         // A failure to write is no failure yet: the answer to what was read may be there (413, say).
         if let Poll::Ready(Err(UploadError::Body(e))) = self.upload.poll(&mut self.conn.wire, cx) {
             return Poll::Ready(Err(Broken::Client(e)));
         }
         let wire = &mut self.conn.wire;
         loop {
-            match parse_response(&mut wire.input, &mut self.scan, &call.parts.method, LIMITS) {
-                Ok(None) => {}
-                Ok(Some(head)) if is_interim(head.parts.status) => {
-                    if !call.inform(head.parts.status, head.parts.headers) {
-                        return Poll::Ready(Err(Broken::Informational));
-                    }
-                    continue;
-                }
-                Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                Err(e) => return Poll::Ready(Err(Broken::Head(e))),
-            }
             match wire.poll_fill(cx) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(Broken::Closed(io::ErrorKind::UnexpectedEof.into())));
@@ -120,6 +113,22 @@ impl Exchange {
                 Poll::Ready(Ok(_)) => self.heard = true,
                 Poll::Ready(Err(e)) => return Poll::Ready(Err(Broken::Closed(e))),
                 Poll::Pending => break,
+            }
+            while !wire.input.is_empty() {
+                self.head = match parse_response(&mut wire.input, &mut self.scan, &call.parts.method, LIMITS)
+                {
+                    Ok(head) => head,
+                    Err(e) => return Poll::Ready(Err(Broken::Head(e))),
+                };
+                match self.head.take_if(|head| is_interim(head.parts.status)) {
+                    Some(interim) => {
+                        if !call.inform(interim.parts) {
+                            return Poll::Ready(Err(Broken::Informational));
+                        }
+                    }
+                    None if self.head.is_some() => return Poll::Ready(Ok(())),
+                    None => break,
+                }
             }
         }
         self.arm(call);
@@ -160,14 +169,10 @@ impl Exchange {
         }
     }
 
-    fn finish(
-        self,
-        call: &mut Call<'_>,
-        picked: &Picked,
-        pool: &Rc<Pool>,
-        head: ResponseHead,
-    ) -> Result<Incoming, Failed> {
-        let Exchange { mut conn, upload, .. } = self;
+    fn finish(self, call: &mut Call<'_>, picked: &Picked, pool: &Rc<Pool>) -> Result<(), Failed> {
+        let Exchange { mut conn, upload, head: Some(head), .. } = self else {
+            return Err(Failed { fault: FaultKind::Internal.into(), again: Again::Nothing, blamed: false });
+        };
         let ResponseHead { mut parts, body: length, keep_alive } = head;
         let (status, endpoint, lease) = (parts.status, picked.clone(), call.lease.take());
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -178,7 +183,8 @@ impl Exchange {
             hop::strip(&mut parts.headers, Kept::Upgrade);
             let wire = conn.wire;
             let tunnel = Some(Tunnel { io: wire.io, early: wire.input, lease });
-            return Ok(Incoming { parts, body: Payload::Empty, tunnel, endpoint });
+            call.answer = Some(Incoming { parts, body: Payload::Empty, tunnel, endpoint });
+            return Ok(());
         }
         let bodiless = call.parts.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         hop::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
@@ -200,7 +206,8 @@ impl Exchange {
                 return Err(Failed { fault, again: Again::Nothing, blamed: true });
             }
         };
-        Ok(Incoming { parts, body, tunnel: None, endpoint })
+        call.answer = Some(Incoming { parts, body, tunnel: None, endpoint });
+        Ok(())
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) async fn exchange(
     picked: &Picked,
     slot: Slot,
     connector: &Connector,
-) -> Result<Incoming, Failed> {
+) -> Result<(), Failed> {
     let request = match request(call, connector) {
         Ok(request) => request,
         Err(e) => {
@@ -88,7 +88,10 @@ pub(super) async fn exchange(
     let sending = (!bodiless).then(|| Sending::new(stream, call.take_body()));
     let mut exchange = Exchange { response, sending, armed: None };
     match std::future::poll_fn(|cx| exchange.poll_head(call, cx)).await {
-        Ok(response) => Ok(exchange.finish(call, picked, slot, response)),
+        Ok(response) => {
+            call.answer = Some(exchange.finish(call, picked, slot, response));
+            Ok(())
+        }
         Err(Broken::Client(e)) => Err(client_failed(e)),
         Err(Broken::Peer(e)) => Err(broken(call, &slot, e, in_memory)),
         Err(Broken::Informational) => {
@@ -157,7 +160,7 @@ impl Exchange {
         }
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             let (parts, ()) = interim.into_parts();
-            if !call.inform(parts.status, parts.headers) {
+            if !call.inform(parts) {
                 return Poll::Ready(Err(Broken::Informational));
             }
         }

@@ -2,27 +2,41 @@
 
 use http::{HeaderMap, HeaderValue, Uri, Version, header, request, uri::PathAndQuery};
 
-/// Makes a request's headers ready for any hop. True if `te: trailers` is among them.
-pub(super) fn prepare(parts: &mut request::Parts) -> bool {
+/// What became of a request's headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prepared {
+    /// `te: trailers` is among them.
+    pub(super) trailers: bool,
+    /// No host is, as the request names none.
+    pub(super) hostless: bool,
+}
+
+/// Makes a request's headers ready for any hop.
+pub(super) fn prepare(parts: &mut request::Parts) -> Prepared {
     root_query(&mut parts.uri);
     let headers = &mut parts.headers;
-    headers.remove(header::EXPECT);
-    let te = match headers.remove(header::TE) {
-        Some(value) => has_token(&value, "trailers"),
-        None => false,
-    };
-    if te {
+    let (mut expect, mut te, mut host) = (false, false, false);
+    // One look at each name is cheaper than asking for three.
+    for name in headers.keys() {
+        expect |= *name == header::EXPECT;
+        te |= *name == header::TE;
+        host |= *name == header::HOST;
+    }
+    if expect {
+        headers.remove(header::EXPECT);
+    }
+    let trailers = te && headers.remove(header::TE).is_some_and(|value| has_token(&value, "trailers"));
+    if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    if !headers.contains_key(header::HOST)
-        && let Some(host) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok())
-    {
-        headers.insert(header::HOST, host);
+    if !host && let Some(value) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+        headers.insert(header::HOST, value);
+        host = true;
     }
     if parts.version == Version::HTTP_2 {
         join_cookies(headers);
     }
-    te
+    Prepared { trailers, hostless: !host }
 }
 
 /// `http://host?query` asks for `/?query` (RFC 9112 §3.2.1).
@@ -69,7 +83,8 @@ mod tests {
             |version: Version, uri: &str, before: &[(&str, &str)], te: bool, after: &[(&str, &str)]| {
                 let mut parts = http::Request::new(()).into_parts().0;
                 (parts.version, parts.uri, parts.headers) = (version, uri.parse().unwrap(), map(before));
-                assert_eq!((prepare(&mut parts), &parts.headers), (te, &map(after)), "for {before:?}");
+                assert_eq!(prepare(&mut parts).trailers, te, "for {before:?}");
+                assert_eq!(parts.headers, map(after), "for {before:?}");
             };
         let host = ("host", "h");
         check(Version::HTTP_11, "/", &[host, ("expect", "100-continue")], false, &[host]);
