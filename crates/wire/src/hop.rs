@@ -57,6 +57,15 @@ pub fn strip(headers: &mut HeaderMap, kept: Kept) {
 }
 
 fn strip_connection(headers: &mut HeaderMap, kept: Kept) {
+    let mut all = headers.get_all(header::CONNECTION).iter();
+    if let (Some(only), None) = (all.next(), all.next())
+        && (only.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+            || only.as_bytes().eq_ignore_ascii_case(b"close"))
+    {
+        // What nearly every message says names no header.
+        headers.remove(header::CONNECTION);
+        return;
+    }
     let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     headers.remove(header::CONNECTION);
     let tokens =
