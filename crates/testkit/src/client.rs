@@ -318,6 +318,24 @@ impl Conn {
         }
     }
 
+    /// Asks something without a body, and gives the body of the answer as it comes.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn begin(mut self, ask: &Ask) -> Result<Coming, Failure> {
+        let body = match &mut self.speech {
+            Speech::One(line) => {
+                line.writer.raw(ask.head().as_bytes()).await?;
+                let head = line.reader.head().await?.ok_or(Failure::Closed)?;
+                Body::One(Framing::of_response(&ask.method, head.status()?, &head.fields)?)
+            }
+            Speech::Two { send, ended, scheme } => {
+                Body::Two(http2::begin(send, scheme, ask).await.map_err(|e| ended.why(e))?)
+            }
+        };
+        Ok(Coming { conn: self, body })
+    }
+
     /// True if the server has said that it wants no more requests here: `Connection: close` or GOAWAY.
     #[must_use]
     pub fn over(&self) -> bool {
@@ -364,6 +382,38 @@ impl Conn {
             }
         };
         timeout(PATIENCE, end).await.map_err(|_| Failure::Late)?
+    }
+}
+
+/// The body of an answer while it comes.
+pub struct Coming {
+    conn: Conn,
+    body: Body,
+}
+
+enum Body {
+    One(Framing),
+    Two(h2::RecvStream),
+}
+
+impl Coming {
+    /// The next piece; nothing at the end.
+    ///
+    /// # Errors
+    /// If the body is cut, or nothing comes for twenty seconds.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        let piece = async {
+            match (&mut self.conn.speech, &mut self.body) {
+                (Speech::One(line), Body::One(framing)) => {
+                    Ok(line.reader.piece(framing, &mut Fields::default()).await?)
+                }
+                (Speech::Two { ended, .. }, Body::Two(body)) => {
+                    http2::piece(body).await.map_err(|e| ended.why(e))
+                }
+                _ => Err(Failure::Bad("two protocols at once".to_owned())),
+            }
+        };
+        timeout(PATIENCE, piece).await.map_err(|_| Failure::Late)?
     }
 }
 

@@ -43,9 +43,31 @@ async fn every_balance() {
         let (one, two) = (stand.v1.requests() - before.0, stand.v2.requests() - before.1);
         assert!(one > 20 && two > 20, "{balance}: {one} and {two}");
     }
-    // Two requests that hang on one endpoint: who counts them sends the next to the other.
-    stand.apply(v1(json!({ "balance": "least_requests" }))).await;
     crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
+async fn who_counts_requests_spares_the_busy_one() {
+    let mut stand = Stand::made(
+        BIN,
+        |v1, v2| json!({ "workers": 1, "upstreams": { "v1": { "endpoints": [v1.url(), v2.url()] } } }),
+    )
+    .await;
+    for balance in ["least_requests", "p2c"] {
+        stand.apply(v1(json!({ "balance": balance }))).await;
+        let before = (stand.v1.requests(), stand.v2.requests());
+        let door = stand.door();
+        let held = tokio::spawn(async move { door.ask(&Ask::get("/").field("x-do", "hold")).await });
+        let came = async || (stand.v1.requests(), stand.v2.requests()) != before;
+        stand.gate.until("it is there", came).await;
+        let free = if stand.v1.requests() > before.0 { "v2" } else { "v1" };
+        for _ in 0..20 {
+            assert_eq!(by(&stand.door()).await.unwrap(), free, "{balance}");
+        }
+        stand.v1.release();
+        stand.v2.release();
+        assert_eq!(held.await.unwrap().unwrap().status, 200);
+    }
 }
 
 #[tokio::test]
@@ -198,38 +220,40 @@ async fn timeouts() {
     let silent = Silent::start().await;
     stand.apply(v1(json!({ "endpoints": [format!("http://{}", silent.address)], "timeouts": { "connect": "100ms" }, "retries": { "connect": 0 } }))).await;
     assert_eq!(status("echo").await, Ok(504));
-    stand.apply(v1(json!({ "endpoints": [stand.v1.url()], "timeouts": { "idle": "50ms" } }))).await;
+    // What is idle would be kept for a minute.
+    stand.apply(v1(json!({ "endpoints": [stand.v2.url()] }))).await;
     assert_eq!(status("echo").await, Ok(200));
-    stand
-        .gate
-        .until("idle connections are closed", async || {
-            stand.v1.open_connections() <= 20 && stand.v1.connections() > 0
-        })
-        .await;
+    assert_eq!(stand.v2.open_connections(), 1);
+    stand.apply(v1(json!({ "timeouts": { "idle": "50ms" } }))).await;
+    assert_eq!(status("echo").await, Ok(200));
+    stand.gate.until("idle connections are closed", async || stand.v2.open_connections() == 0).await;
     crowd.stop().await.assert_unnoticed();
 }
 
 #[tokio::test]
 async fn pool_and_retries() {
-    let mut stand = Stand::with(BIN, json!({ "workers": 1 })).await;
+    // An endpoint of its own: the bystanders' connections are not counted.
+    let mut stand =
+        Stand::made(BIN, |_, v2| json!({ "workers": 1, "upstreams": { "v1": { "endpoints": [v2.url()] } } }))
+            .await;
     let crowd = stand.bystanders().await;
     let mut conn = stand.door().connect().await.unwrap();
     conn.ask(&Ask::get("/")).await.unwrap();
-    let before = stand.v1.connections();
+    let before = stand.v2.connections();
     for _ in 0..10 {
         conn.ask(&Ask::get("/")).await.unwrap();
     }
-    assert_eq!(stand.v1.connections(), before, "one connection is kept");
+    assert_eq!(stand.v2.connections(), before, "one connection is kept");
     stand.apply(v1(json!({ "pool": { "idle": 0 } }))).await;
     conn.ask(&Ask::get("/")).await.unwrap();
-    let before = stand.v1.connections();
+    let before = stand.v2.connections();
     for _ in 0..10 {
         conn.ask(&Ask::get("/")).await.unwrap();
     }
-    assert_eq!(stand.v1.connections(), before + 10, "none is kept");
+    assert_eq!(stand.v2.connections(), before + 10, "none is kept");
 
     let dead = format!("http://{}", evergate_testkit::ports::free());
-    stand.apply(v1(json!({ "endpoints": [dead, stand.v1.url()], "retries": { "connect": 0 } }))).await;
+    stand.apply(v1(json!({ "endpoints": [dead, stand.v2.url()], "retries": { "connect": 0 } }))).await;
     let mut statuses = Vec::new();
     for _ in 0..4 {
         statuses.push(conn.ask(&Ask::get("/")).await.unwrap().status);

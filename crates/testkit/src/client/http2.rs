@@ -167,6 +167,25 @@ pub(super) async fn ask(send: &mut SendRequest<Bytes>, scheme: &str, ask: &Ask) 
     }
 }
 
+/// Asks without a body and gives the answer's body as it comes.
+pub(super) async fn begin(
+    send: &mut SendRequest<Bytes>,
+    scheme: &str,
+    ask: &Ask,
+) -> Result<RecvStream, h2::Error> {
+    let mut ready = send.clone().ready().await?;
+    let (response, _) = ready.send_request(request(scheme, ask), true)?;
+    Ok(response.await?.into_body())
+}
+
+/// The next piece of a body, giving the window back.
+pub(super) async fn piece(body: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
+    let Some(piece) = body.data().await else { return Ok(None) };
+    let piece = piece?;
+    body.flow_control().release_capacity(piece.len())?;
+    Ok(Some(piece))
+}
+
 fn request(scheme: &str, ask: &Ask) -> Request<()> {
     let mut request = Request::builder()
         .method(ask.method.as_str())
@@ -225,9 +244,7 @@ pub(crate) async fn send_all(
 /// A whole body, giving the window back.
 pub(crate) async fn read_body(mut body: RecvStream) -> Result<(Bytes, Fields), h2::Error> {
     let mut all = BytesMut::new();
-    while let Some(piece) = body.data().await {
-        let piece = piece?;
-        body.flow_control().release_capacity(piece.len())?;
+    while let Some(piece) = piece(&mut body).await? {
         all.extend_from_slice(&piece);
     }
     let trailers = body.trailers().await?.as_ref().map(Fields::from).unwrap_or_default();
