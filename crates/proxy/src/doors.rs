@@ -43,16 +43,16 @@ impl Follow for Doors {
             acceptors.entry(*key).or_insert_with(begin).entrance = (*entrance).clone();
         }
         drop(acceptors);
-        let stay: Vec<_> = wanted.values().flat_map(|e| e.incarnation.bound.all()).collect();
+        let stay: Vec<_> = snapshot.listeners.values().filter(|e| !e.incarnation.is_over()).collect();
+        let stay: Vec<_> = stay.iter().flat_map(|e| e.incarnation.bound.all()).collect();
         for entrance in left.iter().filter(|entrance| entrance.incarnation.is_over()) {
             for bound in entrance.incarnation.bound.all() {
                 if !stay.iter().any(|other| Arc::ptr_eq(other, &bound)) {
                     // Nobody else will take what waits in the queue of a socket that is about to close.
                     serve::accept_waiting(worker, entrance, &bound);
-                    if worker.is_draining() {
-                        // The snapshot holds it to the end of the process; who connects meanwhile must be told at once.
-                        bound.close();
-                    }
+                    // Requests under way hold it for as long as they last; who connects meanwhile must be told at
+                    // once, and the address must be free for another.
+                    bound.close();
                 }
             }
         }

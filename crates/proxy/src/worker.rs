@@ -134,11 +134,6 @@ impl Worker {
         self.close_politely(|_| true);
     }
 
-    /// True once it drains.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
-    }
-
     /// Makes the current request of such connections their last.
     pub(crate) fn close_politely(&self, which: impl Fn(&Conn) -> bool) {
         self.conns

@@ -47,6 +47,27 @@ async fn a_listener_is_added_and_removed() {
 }
 
 #[tokio::test]
+async fn a_removed_listener_refuses_while_its_requests_go_on() {
+    let address = ports::free();
+    let more = json!({ "listeners": { "more": { "address": address } } });
+    let mut stand = Stand::with(BIN, json!({ "routes": { "all": { "listeners": null } } })).await;
+    stand.apply(more.clone()).await;
+    let door = Door::clear(address);
+    let before = stand.v1.requests();
+    let held = tokio::spawn({
+        let door = door.clone();
+        async move { door.ask(&Ask::get("/").field("x-do", "hold")).await.map(|a| a.status) }
+    });
+    stand.gate.until("it is under way", async || stand.v1.requests() > before).await;
+    stand.apply(json!({ "listeners": { "more": null } })).await;
+    stand.gate.until("nobody listens", async || refused(&status(&door).await)).await;
+    stand.apply(more).await;
+    assert_eq!(status(&door).await, Ok(200), "the address is free again");
+    stand.v1.release();
+    assert_eq!(held.await.unwrap(), Ok(200));
+}
+
+#[tokio::test]
 async fn a_listener_moves() {
     let mut stand = Stand::new(BIN).await;
     let crowd = stand.bystanders().await;
