@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run history`.
+//! `cargo +nightly fuzz run history --features libfuzzer`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evergate_fuzz::run("history", data));

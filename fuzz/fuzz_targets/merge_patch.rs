@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run merge_patch`.
+//! `cargo +nightly fuzz run merge_patch --features libfuzzer`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evergate_fuzz::run("merge_patch", data));

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run route`.
+//! `cargo +nightly fuzz run route --features libfuzzer`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evergate_fuzz::run("route", data));

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run toml`.
+//! `cargo +nightly fuzz run toml --features libfuzzer`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| evergate_fuzz::run("toml", data));
