@@ -331,12 +331,17 @@ impl Peer {
         }
     }
 
-    /// So many bytes.
+    /// So many bytes of text.
     pub(crate) async fn take(&mut self, n: usize) -> String {
+        String::from_utf8(self.take_bytes(n).await).unwrap()
+    }
+
+    /// So many bytes.
+    pub(crate) async fn take_bytes(&mut self, n: usize) -> Vec<u8> {
         while self.buf.len() < n {
             assert_ne!(self.io.read_buf(&mut self.buf).await.unwrap(), 0, "closed too early");
         }
-        String::from_utf8(self.buf.split_to(n).to_vec()).unwrap()
+        self.buf.split_to(n).to_vec()
     }
 
     pub(crate) async fn say(&mut self, text: &str) {

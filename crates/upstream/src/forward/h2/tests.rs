@@ -169,6 +169,39 @@ fn streams_that_were_refused_are_sent_again() {
 }
 
 #[test]
+fn streams_beyond_a_goodbye_are_sent_again() {
+    run(async {
+        // The first connection says, once the request is there, that it will look at none: SETTINGS, then GOAWAY
+        // with 0 as the last stream (RFC 9113 §6.8).
+        let server = Server::start(|mut peer, number| async move {
+            if number == 0 {
+                peer.take(24).await;
+                // Frames up to HEADERS: length, type, then what does not matter here.
+                let mut kind = 0;
+                while kind != 1 {
+                    let head = peer.take_bytes(9).await;
+                    kind = head[3];
+                    peer.take_bytes(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).await;
+                }
+                peer.say_bytes(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+                peer.say_bytes(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+                peer.stay().await;
+            } else {
+                let mut connection = h2::server::handshake(peer.into_io()).await.unwrap();
+                while let Some(Ok((_, respond))) = connection.accept().await {
+                    drop(answer(respond, 204, true));
+                }
+            }
+        })
+        .await;
+        let rig = Rig::new();
+        let cluster = rig.cluster(json!({ "endpoints": [server.url], "protocol": "h2" }));
+        assert_eq!(rig.whole(&cluster, ask("POST /")).await.unwrap().0, 204);
+        assert_eq!(server.connections(), 2);
+    });
+}
+
+#[test]
 fn a_connection_that_says_goodbye_is_replaced() {
     run(async {
         let server = server(None, 100, echo).await;
