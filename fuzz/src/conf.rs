@@ -7,7 +7,7 @@ use evergate_conf::{
     format::{from_json_value, parse, to_json, to_json_value, to_yaml},
     make_patch, merge, merge_all,
 };
-use evergate_contract::{Config, check, config::Address, recheck};
+use evergate_contract::{check, config::Address};
 
 use crate::halves;
 
@@ -47,17 +47,12 @@ pub(crate) fn document(data: &[u8]) {
         Ok(node) => node,
         Err(report) => return show(report, &loader),
     };
-    let mut report = Report::new();
-    let Some(config) = Config::decode(&node, None, &mut report) else { return show(report, &loader) };
-    assert!(!report.has_errors(), "decoded in spite of: {report}");
-    let checked = match check(config, &node) {
+    let checked = match check(&node, None) {
         Ok(checked) => checked,
         Err(report) => return show(report, &loader),
     };
-    let mut report = Report::new();
-    let again = Config::decode(&node, Some((&node, &checked)), &mut report);
-    let again = again.and_then(|config| recheck(config, &node, &checked).ok());
-    assert_eq!(again.as_deref(), Some(&*checked), "decoded again, it is another");
+    let again = check(&node, Some((&node, &checked))).ok();
+    assert_eq!(again.as_deref(), Some(&*checked), "checked again, it is another");
 }
 
 fn show(mut report: Report, loader: &Loader) {

@@ -1,20 +1,18 @@
-//! Whether a document hangs together: names that are mentioned exist, addresses do not clash, values make sense.
+//! Whether a document hangs together: it can be read, names that are mentioned exist, addresses do not clash, values
+//! make sense.
 //!
 //! What one object can say of itself is checked beside its type in [`crate::config`]; here is what takes two. Must not
 //! know: how anything is built.
 
 mod cross;
 
-use std::{ops::Deref, sync::Arc};
+use std::ops::Deref;
 
 use evergate_conf::{Node, Report};
 
-use crate::{
-    at::{At, Rules},
-    config::{Config, Name, Objects},
-};
+use crate::{config::Config, decode::Decoded};
 
-/// A document that hangs together. Only [`check`] and [`recheck`] make one.
+/// A document that hangs together. Only [`check`] makes one.
 #[derive(Clone, Debug)]
 pub struct Checked {
     config: Config,
@@ -37,58 +35,20 @@ impl Deref for Checked {
     }
 }
 
-/// Checks a document; `document` is the tree that it was decoded from and gives the places.
+/// Reads and checks a document whose includes, variables and relative paths are resolved.
+///
+/// With the document before and what came of it, objects that are written as before are the very same `Arc` and are not
+/// looked into again; the answer is the same without.
 ///
 /// # Errors
-/// Everything that is wrong, with warnings among it.
-pub fn check(config: Config, document: &Node) -> Result<Checked, Report> {
-    run(config, document, None)
-}
-
-/// Checks a document that follows a checked one: objects that are the same `Arc` in both are not looked into again.
-/// The answer is that of [`check`].
-///
-/// # Errors
-/// Everything that is wrong, with warnings among it.
-pub fn recheck(config: Config, document: &Node, previous: &Checked) -> Result<Checked, Report> {
-    run(config, document, Some(previous))
-}
-
-fn run(config: Config, document: &Node, previous: Option<&Config>) -> Result<Checked, Report> {
-    let root = At::root(document);
+/// Everything that is wrong, with warnings among it. An object that cannot be read is left out of what follows, and what
+/// would follow from that alone is not reported.
+pub fn check(document: &Node, previous: Option<(&Node, &Checked)>) -> Result<Checked, Report> {
     let mut report = Report::new();
-    config.admin.rules(root.key("admin"), &mut report);
-    config.reload.rules(root.key("reload"), &mut report);
-    let r = &mut report;
-    objects(&config.listeners, root.key("listeners"), previous.map(|p| &p.listeners), r);
-    objects(&config.certificates, root.key("certificates"), previous.map(|p| &p.certificates), r);
-    objects(&config.upstreams, root.key("upstreams"), previous.map(|p| &p.upstreams), r);
-    objects(&config.routes, root.key("routes"), previous.map(|p| &p.routes), r);
-    cross::rules(&config, root, r);
-    if report.has_errors() { Err(report) } else { Ok(Checked { config, warnings: report }) }
-}
-
-fn objects<T: Rules>(objects: &Objects<T>, at: At<'_>, previous: Option<&Objects<T>>, report: &mut Report) {
-    let mut old = previous.into_iter().flatten().peekable();
-    for (name, object) in objects {
-        while old.next_if(|(n, _)| *n < name).is_some() {}
-        if old.next_if(|(n, o)| *n == name && Arc::ptr_eq(o, object)).is_none() {
-            check_name(name, at, report);
-            object.rules(at.key(name), report);
-        }
-    }
-}
-
-/// Names stand in metrics, URLs and log lines.
-fn check_name(name: &Name, at: At<'_>, report: &mut Report) {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control();
-    if name.is_empty() || name.len() > 200 || !name.chars().all(plain) {
-        at.key(name).key_problem(
-            "bad_name",
-            "a name has 1 to 200 bytes and no blanks or control characters",
-            report,
-        );
-    }
+    let previous = previous.map(|(document, checked)| (document, &checked.config));
+    let decoded = Decoded::of(document, previous, &mut report);
+    cross::rules(&decoded, &mut report);
+    if report.has_errors() { Err(report) } else { Ok(Checked { config: decoded.config, warnings: report }) }
 }
 
 #[cfg(test)]

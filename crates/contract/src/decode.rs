@@ -1,66 +1,102 @@
-//! Tree to types, object by object: every bad object is reported, and what did not change is not looked at again.
+//! Tree to types, object by object: every bad object is reported and left out, and what did not change is not looked
+//! at again.
+//!
+//! What one object can say of itself is said here, right after it is read. Must not know: what takes two.
 
 use std::sync::Arc;
 
-use evergate_conf::{Node, Path, Report, decode, suggest};
+use evergate_conf::{Entry, Node, Path, Report, decode, suggest};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::config::{Config, Objects};
+use crate::{
+    at::{At, Rules},
+    config::{Admin, Config, Objects},
+};
 
 /// The keys of a document. `include` is not among them: the loader consumes it.
 const KEYS: [&str; 8] =
     ["admin", "certificates", "listeners", "log", "reload", "routes", "upstreams", "workers"];
 
-impl Config {
-    /// Reads a document whose includes, variables and relative paths are resolved.
+/// What could be read of a document. What could not is reported.
+pub(crate) struct Decoded<'a> {
+    /// What it was read from; includes, variables and relative paths are resolved.
+    pub(crate) document: &'a Node,
+    /// Without the objects that could not be read; other settings that could not have their defaults.
+    pub(crate) config: Config,
+    /// False if `admin` could not be read or is misspelt: nobody knows where it should listen.
+    pub(crate) admin_is_known: bool,
+}
+
+impl<'a> Decoded<'a> {
+    /// Reads a document.
     ///
-    /// With the document before and what was decoded from it, an object that is written as before is the very same
-    /// `Arc`, so that the cost follows the change. Settings outside of the objects are always read again, since they
-    /// hold secrets. Everything that is wrong is added to the report; then there is no answer.
-    pub fn decode(
-        document: &Node,
+    /// With the document before and what was read from it without a problem, an object that is written as before is the
+    /// very same `Arc`, so that the cost follows the change. Settings outside of the objects are always read again, since
+    /// they hold secrets.
+    pub(crate) fn of(
+        document: &'a Node,
         previous: Option<(&Node, &Config)>,
         report: &mut Report,
-    ) -> Option<Config> {
+    ) -> Decoded<'a> {
         if document.as_map().is_none() {
-            return decode(document, &Path::root(), report);
+            let config = decode(document, &Path::root(), report).unwrap_or_default();
+            return Decoded { document, config, admin_is_known: false };
         }
-        let known = only_known_keys(document, report);
+        only_known_keys(document, report);
         let mut reader = Reader { document, previous, report };
-        let (workers, admin) = (reader.value("workers"), reader.value("admin"));
-        let (log, reload) = (reader.value("log"), reader.value("reload"));
-        let listeners = reader.objects("listeners", |c| &c.listeners);
-        let certificates = reader.objects("certificates", |c| &c.certificates);
-        let upstreams = reader.objects("upstreams", |c| &c.upstreams);
-        let routes = reader.objects("routes", |c| &c.routes);
+        let (workers, log) = (reader.value("workers"), reader.value("log"));
+        let (admin, reload) = (reader.ruled::<Admin>("admin"), reader.ruled("reload"));
+        let admin_is_known = admin.is_some() && meant_for("admin", document).all(|e| &*e.key == "admin");
         let config = Config {
-            workers: workers?,
-            admin: admin?,
-            log: log?,
-            listeners: listeners?,
-            certificates: certificates?,
-            upstreams: upstreams?,
-            routes: routes?,
-            reload: reload?,
+            workers: workers.unwrap_or_default(),
+            admin: admin.unwrap_or_default(),
+            log: log.unwrap_or_default(),
+            listeners: reader.objects("listeners", |c| &c.listeners),
+            certificates: reader.objects("certificates", |c| &c.certificates),
+            upstreams: reader.objects("upstreams", |c| &c.upstreams),
+            routes: reader.objects("routes", |c| &c.routes),
+            reload: reload.unwrap_or_default(),
         };
-        known.then_some(config)
+        Decoded { document, config, admin_is_known }
+    }
+
+    /// The names of all objects that were written into a section, also of those that could not be read, or under a
+    /// misspelt key. `None` if names cannot be told, since what stands there is no map.
+    pub(crate) fn names(&self, section: &str) -> Option<Vec<&'a str>> {
+        let mut names = Vec::new();
+        for entry in meant_for(section, self.document) {
+            entry.node.as_map()?;
+            names.extend(entries(&entry.node).iter().map(|e| &*e.key));
+        }
+        Some(names)
     }
 }
 
-fn only_known_keys(document: &Node, report: &mut Report) -> bool {
-    let entries = document.as_map().map_or(&[][..], |map| map.entries());
-    let mut known = true;
-    for entry in entries.iter().filter(|e| !KEYS.contains(&e.key.as_ref())) {
-        known = false;
+fn entries(node: &Node) -> &[Entry] {
+    node.as_map().map_or(&[], |map| map.entries())
+}
+
+/// What stands at a key of the document, or at another that is probably a misspelling of it.
+fn meant_for<'a>(key: &str, document: &'a Node) -> impl Iterator<Item = &'a Entry> {
+    let meant = move |e: &&Entry| &*e.key == key || nearest_key(&e.key).as_deref() == Some(key);
+    entries(document).iter().filter(meant)
+}
+
+/// What was probably meant by a key that a document does not have.
+fn nearest_key(key: &str) -> Option<String> {
+    if KEYS.contains(&key) { None } else { suggest(key, KEYS) }
+}
+
+fn only_known_keys(document: &Node, report: &mut Report) {
+    for entry in entries(document).iter().filter(|e| !KEYS.contains(&e.key.as_ref())) {
         let path = Path::from([Arc::clone(&entry.key)]);
         let found = report.problem("unknown_key", &path, entry.place, format!("unknown key `{}`", entry.key));
-        match suggest(&entry.key, KEYS) {
+        match nearest_key(&entry.key) {
             Some(near) => found.help(format!("did you mean `{near}`?")),
             None => found.help(format!("a document has `{}`", KEYS.join("`, `"))),
         };
     }
-    known
 }
 
 struct Reader<'a> {
@@ -77,42 +113,61 @@ impl Reader<'_> {
         }
     }
 
-    fn objects<T: DeserializeOwned + JsonSchema>(
+    fn ruled<T: DeserializeOwned + JsonSchema + Default + Rules>(&mut self, key: &'static str) -> Option<T> {
+        let value: T = self.value(key)?;
+        value.rules(At::root(self.document).key(key), self.report);
+        Some(value)
+    }
+
+    fn objects<T: DeserializeOwned + JsonSchema + Rules>(
         &mut self,
         section: &'static str,
         of: impl Fn(&Config) -> &Objects<T>,
-    ) -> Option<Objects<T>> {
-        let Some(node) = self.document.get(section) else { return Some(Objects::new()) };
-        let Some(map) = node.as_map() else {
-            return decode(node, &Path::from([section]), self.report);
-        };
+    ) -> Objects<T> {
+        let Some(node) = self.document.get(section) else { return Objects::new() };
+        if node.as_map().is_none() {
+            return decode(node, &Path::from([section]), self.report).unwrap_or_default();
+        }
         let before = self.previous.and_then(|(document, config)| Some((document.get(section)?, of(config))));
         if let Some((_, objects)) = before.filter(|(old, _)| old.same(node)) {
-            return Some(objects.clone());
+            return objects.clone();
         }
         // Both documents and the objects are in the order of their names: one walk finds all that stayed.
-        let (old, objects) = before.and_then(|(old, objects)| Some((old.as_map()?, objects))).unzip();
-        let old = old.map_or(&[][..], |map| map.entries());
-        let mut old = old.iter().zip(objects.into_iter().flatten()).peekable();
-        let mut whole = true;
-        let mut found = Vec::with_capacity(map.entries().len());
-        for entry in map.entries() {
+        let (old, objects) = before.unzip();
+        let mut old = old.map_or(&[][..], entries).iter().zip(objects.into_iter().flatten()).peekable();
+        let mut found = Vec::with_capacity(entries(node).len());
+        for entry in entries(node) {
             while old.next_if(|(e, _)| e.key < entry.key).is_some() {}
             let kept = old
                 .next_if(|(e, (name, _))| e.key == entry.key && **name == entry.key && e.node == entry.node);
             let object = match kept {
                 Some((_, (_, object))) => Some(Arc::clone(object)),
-                None => {
-                    let path = Path::from([section.into(), Arc::clone(&entry.key)]);
-                    decode(&entry.node, &path, self.report).map(Arc::new)
-                }
+                None => self.object(section, entry),
             };
-            match object {
-                Some(object) => found.push((Arc::clone(&entry.key), object)),
-                None => whole = false,
-            }
+            found.extend(object.map(|object| (Arc::clone(&entry.key), object)));
         }
-        whole.then(|| found.into_iter().collect())
+        found.into_iter().collect()
+    }
+
+    fn object<T: DeserializeOwned + JsonSchema + Rules>(
+        &mut self,
+        section: &'static str,
+        entry: &Entry,
+    ) -> Option<Arc<T>> {
+        let path = Path::from([section.into(), Arc::clone(&entry.key)]);
+        check_name(entry, &path, self.report);
+        let object: T = decode(&entry.node, &path, self.report)?;
+        object.rules(At::root(self.document).key(section).key(&entry.key), self.report);
+        Some(Arc::new(object))
+    }
+}
+
+/// Names stand in metrics, URLs and log lines.
+fn check_name(entry: &Entry, path: &Path, report: &mut Report) {
+    let (name, plain) = (&entry.key, |c: char| !c.is_whitespace() && !c.is_control());
+    if name.is_empty() || name.len() > 200 || !name.chars().all(plain) {
+        let message = "a name has 1 to 200 bytes and no blanks or control characters";
+        report.problem("bad_name", path, entry.place, message);
     }
 }
 

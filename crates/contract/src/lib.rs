@@ -11,7 +11,7 @@ pub mod pattern;
 mod schema;
 pub mod status;
 
-pub use check::{Checked, check, recheck};
+pub use check::{Checked, check};
 pub use config::Config;
 pub use fault::{Fault, FaultKind, Side};
 pub use schema::schema;

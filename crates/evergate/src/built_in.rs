@@ -103,16 +103,13 @@ evergate run --files ./public
 
 #[cfg(test)]
 mod tests {
-    use evergate_conf::Report;
     use evergate_contract::{Config, check};
 
     use super::*;
 
     fn checked(what: BuiltIn<'_>, listen: Option<&str>, admin: Option<&str>) -> Config {
         let node = what.document(listen, admin).unwrap();
-        let mut report = Report::new();
-        let config = Config::decode(&node, None, &mut report).unwrap_or_else(|| panic!("{report}"));
-        (*check(config, &node).unwrap()).clone()
+        (*check(&node, None).unwrap()).clone()
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use evergate_admin::{Admin, BindError, HealthChange};
 use evergate_conf::{Loader, Node, Path, Report, node::Place, schema::paths};
 use evergate_contract::{
-    Checked, Config, check,
+    Checked, check,
     config::{Listener, Log},
-    recheck, schema,
+    schema,
     status::{HealthStatus, Running},
 };
 use evergate_proxy::{Gateway, Plane};
@@ -72,17 +72,6 @@ pub(crate) fn loader() -> Loader {
     Loader::new(&paths(&schema()))
 }
 
-/// A document as types that hang together, or everything that is wrong with it.
-pub(crate) fn checked(document: &Node, live: Option<(&Node, &Checked)>) -> Result<Checked, Report> {
-    let mut report = Report::new();
-    let previous = live.map(|(document, config)| (document, &**config));
-    let Some(config) = Config::decode(document, previous, &mut report) else { return Err(report) };
-    match live {
-        Some((_, before)) => recheck(config, document, before),
-        None => check(config, document),
-    }
-}
-
 impl Target for Gate {
     type Config = Checked;
     type Built = Built;
@@ -93,7 +82,7 @@ impl Target for Gate {
         live: Option<Live<'_, Checked>>,
         report: &mut Report,
     ) -> Option<Checked> {
-        match checked(candidate.document, live.map(|l| (l.document, l.config.as_ref()))) {
+        match check(candidate.document, live.map(|l| (l.document, l.config.as_ref()))) {
             Ok(config) => {
                 report.append(config.warnings().clone());
                 Some(config)

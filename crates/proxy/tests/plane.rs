@@ -8,7 +8,7 @@ use std::{
 };
 
 use evergate_conf::{FileId, Format, Limits, Node, Report};
-use evergate_contract::{Checked, Config, status::Running};
+use evergate_contract::{Checked, status::Running};
 use evergate_proxy::{Gateway, Plane};
 use evergate_reload::{Build, Generation, Inputs, Plan, RevisionId};
 
@@ -29,12 +29,10 @@ impl Plain {
     }
 
     fn change(&mut self, yaml: &str) -> Result<(), Report> {
-        let mut report = Report::new();
         let document = evergate_conf::format::parse(yaml, Format::Yaml, FileId::NONE, &Limits::default())
             .expect("the test's own document");
-        let before = self.live.as_ref().map(|(node, config)| (node, &***config));
-        let config = Config::decode(&document, before, &mut report).ok_or(report)?;
-        let config = Arc::new(evergate_contract::check(config, &document)?);
+        let before = self.live.as_ref().map(|(node, config)| (node, &**config));
+        let config = Arc::new(evergate_contract::check(&document, before)?);
         self.seq += 1;
         let id = RevisionId::new(self.seq, document.digest());
         let (inputs, plan) = (Inputs::new(), Plan::default());

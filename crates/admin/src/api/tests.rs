@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, pin::Pin};
 
 use evergate_conf::{Loader, Report, schema::paths};
 use evergate_contract::{
-    Checked, Config, check, schema,
+    Checked, check, schema,
     status::{EndpointStatus, HealthStatus, ListenerStatus, Traffic, UpstreamStatus},
 };
 use evergate_reload::{Build, Candidate, Generation, Live, Options, Settings, Target, start};
@@ -27,8 +27,7 @@ impl Target for OnlyAdmin {
         _: Option<Live<'_, Checked>>,
         report: &mut Report,
     ) -> Option<Checked> {
-        let config = Config::decode(candidate.document, None, report)?;
-        check(config, candidate.document).map_err(|found| report.append(found)).ok()
+        check(candidate.document, None).map_err(|found| report.append(found)).ok()
     }
 
     fn build(&mut self, build: Build<'_, Checked>) -> Result<Self::Built, Report> {

@@ -3,23 +3,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
 };
 
 use evergate_conf::{Report, suggest};
 
-use crate::at::At;
-use crate::config::{Address, Config, Name, Objects, Route};
+use crate::{
+    at::At,
+    config::{Address, Config, Name, Objects, Route},
+    decode::Decoded,
+};
 
-pub(super) fn rules(config: &Config, root: At<'_>, report: &mut Report) {
-    addresses(config, root, report);
+pub(super) fn rules(decoded: &Decoded<'_>, report: &mut Report) {
+    let (config, root) = (&decoded.config, At::root(decoded.document));
+    addresses(config, decoded.admin_is_known, root, report);
     let mut used = Used::default();
-    references(config, root, &mut used, report);
-    unused(&config.upstreams, &used.upstreams, root.key("upstreams"), "no route forwards to it", report);
-    unused(&config.certificates, &used.certificates, root.key("certificates"), "nobody uses it", report);
+    references(decoded, &mut used, report);
+    // What is wrong may be what would use it.
+    if !report.has_errors() {
+        unused(&config.upstreams, &used.upstreams, root.key("upstreams"), "no route forwards to it", report);
+        unused(&config.certificates, &used.certificates, root.key("certificates"), "nobody uses it", report);
+    }
     unreachable(config, root.key("routes"), report);
 }
 
-fn addresses(config: &Config, root: At<'_>, report: &mut Report) {
+fn addresses(config: &Config, admin_is_known: bool, root: At<'_>, report: &mut Report) {
     let admin = config.admin.address;
     let mut by_port: BTreeMap<u16, Vec<(&Name, Address)>> = BTreeMap::new();
     let listeners = root.key("listeners");
@@ -28,7 +36,7 @@ fn addresses(config: &Config, root: At<'_>, report: &mut Report) {
         let listener = listeners.key(name);
         let at = listener.key("address");
         // Port 0 is another port each time.
-        if address.0.port() != 0 && address.overlaps(&admin) {
+        if admin_is_known && address.0.port() != 0 && address.overlaps(&admin) {
             at.problem("address_clash", format!("`{address}` is taken by the admin API at {admin}"), report)
                 .help("give the listener or `admin.address` another port");
         }
@@ -49,15 +57,21 @@ struct Used<'a> {
 }
 
 /// Places are looked for only when there is something to say: of 100,000 names few are wrong.
-fn references<'a>(config: &'a Config, root: At<'_>, used: &mut Used<'a>, report: &mut Report) {
+fn references<'a>(decoded: &'a Decoded<'_>, used: &mut Used<'a>, report: &mut Report) {
+    let (config, root) = (&decoded.config, At::root(decoded.document));
     let (listeners, upstreams) = (root.key("listeners"), root.key("upstreams"));
     for (name, listener) in &config.listeners {
         for (i, certificate) in listener.tls.iter().flat_map(|tls| &tls.certificates).enumerate() {
             used.certificates.insert(certificate);
             if !config.certificates.contains_key(certificate) {
                 let at = listeners.key(name);
-                let near = Near::of("certificate", certificate, &config.certificates);
-                near.say(at.key("tls").key("certificates").item(i), report);
+                missing(
+                    "certificate",
+                    certificate,
+                    decoded,
+                    at.key("tls").key("certificates").item(i),
+                    report,
+                );
             }
         }
     }
@@ -66,57 +80,48 @@ fn references<'a>(config: &'a Config, root: At<'_>, used: &mut Used<'a>, report:
             used.certificates.insert(certificate);
             if !config.certificates.contains_key(certificate) {
                 let at = upstreams.key(name);
-                let near = Near::of("certificate", certificate, &config.certificates);
-                near.say(at.key("tls").key("certificate"), report);
+                missing("certificate", certificate, decoded, at.key("tls").key("certificate"), report);
             }
         }
     }
-    for (name, route) in &config.routes {
-        route_references(config, (name, route), root.key("routes"), used, report);
+    for object in &config.routes {
+        route_references(decoded, object, root.key("routes"), used, report);
     }
 }
 
 fn route_references<'a>(
-    config: &'a Config,
-    (name, route): (&'a Name, &'a Route),
+    decoded: &'a Decoded<'_>,
+    (name, route): (&'a Name, &'a Arc<Route>),
     routes: At<'_>,
     used: &mut Used<'a>,
     report: &mut Report,
 ) {
     for (i, listener) in route.listeners.iter().flatten().enumerate() {
-        if !config.listeners.contains_key(listener) {
-            let near = Near::of("listener", listener, &config.listeners);
-            near.say(routes.key(name).key("listeners").item(i), report);
+        if !decoded.config.listeners.contains_key(listener) {
+            let at = routes.key(name);
+            missing("listener", listener, decoded, at.key("listeners").item(i), report);
         }
     }
     for (i, target) in route.forward.iter().flat_map(|f| &f.to).enumerate() {
         used.upstreams.insert(&target.upstream);
-        if !config.upstreams.contains_key(&target.upstream) {
-            let near = Near::of("upstream", &target.upstream, &config.upstreams);
-            near.say(routes.key(name).key("forward").key("to").item(i).key("upstream"), report);
+        if !decoded.config.upstreams.contains_key(&target.upstream) {
+            let at = routes.key(name);
+            let to = at.key("forward");
+            missing("upstream", &target.upstream, decoded, to.key("to").item(i).key("upstream"), report);
         }
     }
 }
 
-/// A name that nothing bears, and what was probably meant.
-struct Near {
-    message: String,
-    help: Option<String>,
-}
-
-impl Near {
-    fn of<T>(kind: &str, name: &str, objects: &Objects<T>) -> Near {
-        let near =
-            suggest(name, objects.keys().map(AsRef::as_ref)).map(|near| format!("did you mean `{near}`?"));
-        let none = || objects.is_empty().then(|| format!("the document has no {kind}s"));
-        Near { message: format!("there is no {kind} `{name}`"), help: near.or_else(none) }
-    }
-
-    fn say(self, at: At<'_>, report: &mut Report) {
-        let found = at.problem("unknown_name", self.message, report);
-        if let Some(help) = self.help {
-            found.help(help);
-        }
+/// A name that no object bears which could be read. If one that could not does, that is the problem, and is reported.
+fn missing(kind: &str, name: &str, decoded: &Decoded<'_>, at: At<'_>, report: &mut Report) {
+    let Some(names) = decoded.names(&format!("{kind}s")).filter(|names| !names.contains(&name)) else {
+        return;
+    };
+    let found = at.problem("unknown_name", format!("there is no {kind} `{name}`"), report);
+    if names.is_empty() {
+        found.help(format!("the document has no {kind}s"));
+    } else if let Some(near) = suggest(name, names) {
+        found.help(format!("did you mean `{near}`?"));
     }
 }
 

@@ -7,20 +7,13 @@ fn parse(yaml: &str) -> Node {
         .unwrap_or_else(|e| panic!("{e:?}\n{yaml}"))
 }
 
-fn decoded(yaml: &str) -> (Config, Node) {
-    let document = parse(yaml);
-    let mut report = Report::new();
-    let config = Config::decode(&document, None, &mut report);
-    (config.unwrap_or_else(|| panic!("{report}\n{yaml}")), document)
+fn said(result: Result<Checked, Report>) -> Report {
+    result.map_or_else(|report| report, |checked| checked.warnings().clone())
 }
 
 /// All that is found, as `code path line:column message | help`; warnings begin with `~`.
 fn found(yaml: &str) -> Vec<String> {
-    let (config, document) = decoded(yaml);
-    let report = match check(config, &document) {
-        Ok(checked) => checked.warnings().clone(),
-        Err(report) => report,
-    };
+    let report = said(check(&parse(yaml), None));
     let line = |d: &evergate_conf::Diagnostic| {
         let sign = if d.severity == Severity::Warning { "~" } else { "" };
         let (Place { line, column, .. }, help) = (d.place, d.help.as_deref().unwrap_or("-"));
@@ -421,22 +414,105 @@ fn a_token_can_be_sent() {
 }
 
 #[test]
-fn recheck_answers_as_check() {
+fn what_stayed_is_not_checked_again_with_the_same_answer() {
     let first = "listeners: { a: { address: ':1' } }\nupstreams: { u: { endpoints: ['http://a'] } }\nroutes: { r: { forward: u } }";
-    let (config, document) = decoded(first);
-    let checked = check(config, &document).unwrap();
-    for second in [
-        first.to_owned(),
-        first.replace("u: {", "v: {"),
-        first.replace("forward: u", "respond: {}"),
-        first.replace("forward: u", "forward: u, timeout: 0s"),
-        first.replace("':1'", "'127.0.0.1:9090'"),
+    let document = parse(first);
+    let checked = check(&document, None).unwrap();
+    for (second, good) in [
+        (first.to_owned(), true),
+        (first.replace("u: {", "v: {"), false),
+        (first.replace("forward: u", "respond: {}"), true),
+        (first.replace("forward: u", "forward: u, timeout: 0s"), false),
+        (first.replace("forward: u", "forwrd: u"), false),
+        (first.replace("':1'", "'127.0.0.1:9090'"), false),
+        (first.replace("a: { address: ':1' }", "'a b': { address: 5 }"), false),
     ] {
         let second = parse(&second);
-        let decode = |previous| Config::decode(&second, previous, &mut Report::new()).unwrap();
-        let old = recheck(decode(Some((&document, &checked))), &second, &checked);
-        let new = check(decode(None), &second);
-        let report = |r: Result<Checked, Report>| r.map_or_else(|r| r, |c| c.warnings().clone());
-        assert_eq!(report(old), report(new));
+        let (again, anew) = (check(&second, Some((&document, &checked))), check(&second, None));
+        assert_eq!(anew.is_ok(), good, "{second:?}");
+        assert_eq!(again.as_deref().ok(), anew.as_deref().ok());
+        assert_eq!(said(again), said(anew));
     }
+}
+
+/// Problems of several kinds in one document: all that is wrong, and nothing that only follows from it.
+#[test]
+fn every_problem_at_once() {
+    let all = |yaml: &str, expected: &[(&str, &str)]| {
+        let report = said(check(&parse(yaml), None));
+        let mut found: Vec<_> = report.iter().map(|d| (d.path.as_str(), d.code.as_ref())).collect();
+        let mut expected = expected.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{yaml}\n{report}");
+    };
+    // What cannot be read in one object hides nothing of another.
+    all(
+        "routes:\n  a: { respnd: {} }\n  b: { forward: nowhere }\n  c: { match: { path: v1 }, respond: {} }",
+        &[
+            ("routes.a.respnd", "unknown_key"),
+            ("routes.b.forward", "unknown_name"),
+            ("routes.c.match.path", "bad_path"),
+        ],
+    );
+    all(
+        "admin: { token: { literal: 'a b' } }\nlog: { level: loud }\nreload: { debounce: 11s }\nworkers: many\n\
+         listeners: { 'x y': { adress: 1 }, a: { address: ':1' }, b: { address: ':1' } }\nrouts: {}",
+        &[
+            ("admin.token", "bad_token"),
+            ("listeners.\"x y\"", "bad_name"),
+            ("listeners.\"x y\".adress", "unknown_key"),
+            ("listeners.b.address", "address_clash"),
+            ("log.level", "value"),
+            ("reload.debounce", "out_of_range"),
+            ("routs", "unknown_key"),
+            ("workers", "value"),
+        ],
+    );
+    // Who is mentioned is there, though it cannot be read; who uses it perhaps cannot either.
+    all(
+        "certificates: { c: { crt: x, key: y }, d: { cert: x, key: y } }\n\
+         listeners: { w: { address: ':1', tls: { certificates: [c, x] } }, v: { address: 5 } }\n\
+         upstreams: { u: { endpoints: 5 }, s: { endpoints: ['https://a'], tls: { certificate: c } } }\n\
+         routes:\n  a: { forward: u, listeners: [w, v, y] }\n  b: { match: { path: /b }, frward: s }",
+        &[
+            ("certificates.c.crt", "unknown_key"),
+            ("listeners.w.tls.certificates.1", "unknown_name"),
+            ("listeners.v.address", "type"),
+            ("upstreams.u.endpoints", "type"),
+            ("routes.a.listeners.2", "unknown_name"),
+            ("routes.b.frward", "unknown_key"),
+        ],
+    );
+    // The same of a section that is misspelt, or is no map.
+    all(
+        "upstream: { u: { endpoints: ['http://a'] } }\nlisteners: 5\n\
+         routes:\n  a: { match: { path: /a }, forward: u, listeners: [w] }\n  b: { match: { path: /b }, forward: x }",
+        &[("listeners", "type"), ("routes.b.forward", "unknown_name"), ("upstream", "unknown_key")],
+    );
+    // Where the admin API listens is not known.
+    for (admin, path, code) in [
+        ("admin: { adress: ':1' }", "admin.adress", "unknown_key"),
+        ("admn: { address: ':1' }", "admn", "unknown_key"),
+        ("admin: 5", "admin", "type"),
+    ] {
+        all(&format!("{admin}\nlisteners: {{ w: {{ address: ':9090' }} }}"), &[(path, code)]);
+    }
+    // What is certain is said beside errors, what they may cause is not.
+    all(
+        "upstreams: { u: { endpoints: ['http://a'] } }\n\
+         routes: { a: { respond: {} }, b: { respond: {} }, c: { match: { path: /c }, forward: x } }",
+        &[("routes.b", "unreachable"), ("routes.c.forward", "unknown_name")],
+    );
+    for document in ["5", "[]", "text"] {
+        all(document, &[("", "type")]);
+    }
+}
+
+#[test]
+fn the_nearest_name_may_be_one_that_cannot_be_read() {
+    check_rows(
+        "upstreams: { api: { endpoints: 5 } }\nroutes: { r: { forward: apy } }",
+        &[&["type upstreams.api.endpoints"], &["unknown_name routes.r.forward", "did you mean `api`?"]],
+    );
 }

@@ -9,7 +9,9 @@ fn parse(yaml: &str) -> Node {
 
 fn decoded(document: &Node, previous: Option<(&Node, &Config)>) -> Config {
     let mut report = Report::new();
-    Config::decode(document, previous, &mut report).unwrap_or_else(|| panic!("{report}"))
+    let decoded = Decoded::of(document, previous, &mut report);
+    assert!(!report.has_errors(), "{report}");
+    decoded.config
 }
 
 #[test]
@@ -30,7 +32,7 @@ fn every_bad_object_is_reported() {
         "workers: many\nrout: {}\nlisteners: 5\nroutes:\n  a: { respond: { statu: 1 } }\n  b: { forward: u }\n  c: { priority: high, forwrd: x }\nupstreams: { u: { endpoints: [{}] } }",
     );
     let mut report = Report::new();
-    assert!(Config::decode(&document, None, &mut report).is_none());
+    let config = Decoded::of(&document, None, &mut report).config;
     let paths: Vec<_> = report.iter().map(|d| d.path.as_str()).collect();
     let expected = [
         "rout",
@@ -43,6 +45,7 @@ fn every_bad_object_is_reported() {
     ];
     assert_eq!(paths, expected, "{report}");
     assert!(report.to_string().contains("did you mean `routes`?"), "{report}");
+    assert_eq!(config.routes.keys().map(AsRef::as_ref).collect::<Vec<&str>>(), ["b"], "what can be read is");
 }
 
 #[test]
@@ -79,8 +82,11 @@ fn short_forms_read_as_their_long_forms() {
     for (short, long) in [
         ("{ forward: u }", "{ forward: { to: [{ upstream: u, weight: 1 }] } }"),
         ("{ files: /x }", "{ files: { root: /x, index: [index.html], precompressed: true } }"),
-        ("{ match: { path: /x } }", "{ match: { path: { prefix: /x } } }"),
-        ("{ match: { headers: { a: b } } }", "{ match: { headers: { a: { exact: b } } } }"),
+        ("{ match: { path: /x }, respond: {} }", "{ match: { path: { prefix: /x } }, respond: {} }"),
+        (
+            "{ match: { headers: { a: b } }, respond: {} }",
+            "{ match: { headers: { a: { exact: b } } }, respond: {} }",
+        ),
     ] {
         let read = |text: &str| decoded(&parse(&format!("routes: {{ r: {text} }}")), None);
         assert_eq!(read(short), read(long), "{short}");
@@ -90,9 +96,10 @@ fn short_forms_read_as_their_long_forms() {
 #[test]
 fn a_map_of_one_key_has_one_key() {
     for text in ["{}", "{ exact: /a, prefix: /b }", "{ exat: /a }", "{ exact: 5 }", "5", "[]"] {
-        let document = parse(&format!("routes: {{ r: {{ match: {{ path: {text} }} }} }}"));
+        let document = parse(&format!("routes: {{ r: {{ match: {{ path: {text} }}, respond: {{}} }} }}"));
         let mut report = Report::new();
-        assert!(Config::decode(&document, None, &mut report).is_none(), "{text}");
+        let decoded = Decoded::of(&document, None, &mut report);
+        assert!(report.has_errors() && decoded.config.routes.is_empty(), "{text}");
         assert!(report.iter().all(|d| d.path.starts_with("routes.r.match.path")), "{report}");
     }
 }
