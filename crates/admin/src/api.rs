@@ -82,7 +82,7 @@ const CALLS: &[Call] = &[
     Call {
         path: "/api/v1/reload",
         methods: "POST",
-        about: "reads the files again; ?insist=true takes held or empty ones too",
+        about: "reads the files again; ?insist=true takes also those that are held or have shrunk",
         handler: || post(change::reload),
     },
     Call {

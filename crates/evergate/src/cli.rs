@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what differs: between two documents or revisions, or to what runs
     Diff(DiffArgs),
-    /// Read the files again, also those held since a rollback, and wait for the verdict
+    /// Read the files again, also those that are held or have shrunk, and wait for the verdict
     Reload(ReloadArgs),
     /// Set the overlay, the layer above the files, to a document, and wait for the verdict
     Apply(ApplyArgs),

@@ -34,19 +34,28 @@ async fn check_finds_every_problem_at_once() {
     fs::write(folder.path().join("good.yaml"), "routes: { all: { respond: { body: hello } } }\n").unwrap();
     let good = alone(folder.path(), &["check", "good.yaml"]).await;
     assert_eq!(good.code, Some(0), "{good:?}");
-    let bad = "listeners:\n  web: { adress: 127.0.0.1:8080 }\nroutes:\n  a:\n    forward: apj\n    timeout: 5 parsecs\n\
-               upstreams:\n  api: { endpoints: [\"http://127.0.0.1:1\"] }\n";
+    let bad = "listeners:\n  web: { adress: 127.0.0.1:8080 }\nroutes:\n  a:\n    forward: api\n    timeout: 5 parsecs\n  \
+               b: { forward: apj, listeners: [web] }\nupstreams:\n  api: { endpoints: [\"http://127.0.0.1:1\"] }\n";
     fs::write(folder.path().join("bad.yaml"), bad).unwrap();
     let human = alone(folder.path(), &["check", "bad.yaml"]).await;
     assert_eq!(human.code, Some(1), "{human:?}");
     let text = format!("{}{}", human.out, human.err);
-    for part in ["bad.yaml:2", "adress", "did you mean `address`", "bad.yaml:6", "parsecs"] {
+    for part in [
+        "bad.yaml:2",
+        "adress",
+        "did you mean `address`",
+        "bad.yaml:6",
+        "parsecs",
+        "bad.yaml:7",
+        "there is no upstream `apj`",
+        "did you mean `api`",
+    ] {
         assert!(text.contains(part), "{part} in:\n{text}");
     }
     let machine = alone(folder.path(), &["check", "bad.yaml", "--format", "json"]).await;
     assert_eq!(machine.code, Some(1));
     let problems = machine.json()["problems"].as_array().cloned().unwrap_or_default();
-    assert!(problems.len() >= 2, "{machine:?}");
+    assert_eq!(problems.len(), 3, "{machine:?}");
     assert!(
         problems.iter().all(|p| p["line"].as_u64() > Some(0) && p["column"].as_u64() > Some(0)),
         "{machine:?}"
@@ -310,6 +319,49 @@ async fn files_are_noticed_however_they_change() {
     now("whole").await;
     gate.signal(evergate_testkit::gate::Signal::Hangup);
     assert_eq!(said(address).await, "whole");
+}
+
+#[tokio::test]
+async fn files_that_shrink_are_taken_only_by_hand() {
+    let address = ports::free();
+    let with_routes = |count: usize, admin: Option<std::net::SocketAddr>| {
+        let mut document = saying("all", address);
+        for n in 0..count {
+            document["routes"][format!("r{n}")] =
+                json!({ "match": { "path": format!("/{n}") }, "respond": {} });
+        }
+        if let Some(admin) = admin {
+            document["admin"]["address"] = json!(admin);
+        }
+        document
+    };
+    for by_signal in [true, false] {
+        let gate = Gate::start(BIN, &with_routes(50, None)).await;
+        let before = gate.revision().await;
+        let admin = Some(gate.admin);
+        gate.touch(|home| home.write(&with_routes(1, admin).to_string())).await;
+        assert_eq!((gate.revision().await, said(address).await.as_str()), (before.clone(), "all"));
+        let refused = gate.status().await["last_refused"].clone();
+        assert_eq!(
+            (&refused["stage"], &refused["report"][0]["code"]),
+            (&json!("plan"), &json!("shrunk")),
+            "{refused:#}"
+        );
+        let plain = gate.call("POST", "/reload", &Value::Null).await;
+        assert!(plain.status == 422 && plain.text().contains("evergate reload"), "{}", plain.text());
+        if by_signal {
+            gate.signal(evergate_testkit::gate::Signal::Hangup);
+            gate.until("it is applied", async || gate.revision().await != before).await;
+        } else {
+            let planned = gate.cli(&["reload", "--dry-run"]).await;
+            assert!(planned.code == Some(0) && planned.out.contains("routes.r9"), "{planned:?}");
+            let applied = gate.cli(&["reload"]).await;
+            assert_eq!(applied.code, Some(0), "{applied:?}");
+        }
+        let routes = gate.call("GET", "/config", &Value::Null).await.json()["routes"].clone();
+        assert_eq!(routes.as_object().map(serde_json::Map::len), Some(2), "{routes:#}");
+        gate.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use evergate_conf::{
-    Digest, FileId, Format, Input, InputKind, Loader, Node, Path, Report, merge, node::Place,
-};
+use evergate_conf::{Digest, FileId, Format, Input, InputKind, Loader, Node, Report, merge};
 
 use crate::{
     engine::PinsFrom,
@@ -37,13 +35,8 @@ impl Disk {
         Disk { loader, roots, built_in, folder, fresh: Inputs::new(), looked_at }
     }
 
-    /// The files, merged, and the digest of them and of what they refer to. `before` is what ran.
-    pub(crate) fn load(
-        &mut self,
-        before: Option<&Node>,
-        known: &Inputs,
-        insist: bool,
-    ) -> Result<(Node, Digest), Report> {
+    /// The files, merged, and the digest of them and of what they refer to.
+    pub(crate) fn load(&mut self, known: &Inputs) -> Result<(Node, Digest), Report> {
         let read_at = DiskTime::now();
         let loaded = if self.roots.is_empty() { None } else { Some(self.loader.load(&self.roots)) };
         let inputs = if loaded.is_some() { self.loader.inputs().to_vec() } else { Vec::new() };
@@ -54,18 +47,6 @@ impl Disk {
             (Some(only), None) => only.clone(),
             (None, files) => files.unwrap_or_else(Node::empty_map),
         };
-        if !insist && is_empty(&base) && before.is_some_and(|b| !is_empty(b)) {
-            let mut report = Report::new();
-            report
-                .problem(
-                    "empty",
-                    &Path::root(),
-                    Place::default(),
-                    "the document is empty, and was not before",
-                )
-                .help("if that is meant, ask for a reload by hand");
-            return Err(report);
-        }
         self.fresh = self.referred(&base, |path| Ok(Content::of_file(path, known.get(path))))?;
         let digest = revision::digest(&base, &self.fresh.pins());
         Ok((base, digest))
@@ -148,8 +129,4 @@ impl Disk {
         self.loader.files_mut().forget_texts();
         self.fresh = Inputs::new();
     }
-}
-
-fn is_empty(node: &Node) -> bool {
-    node.as_map().is_some_and(|m| m.entries().is_empty())
 }

@@ -5,6 +5,7 @@
 
 mod event;
 mod overlay;
+mod shrunk;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
@@ -179,7 +180,7 @@ impl Engine {
             return;
         }
         let (what, load) = match turn.draft.intent {
-            Intent::Reload { insist } => (What::Files { insist }, Ok(Load::Files { insist })),
+            Intent::Reload { insist } => (What::Files { insist }, Ok(Load::Files)),
             Intent::Patch(body) => (What::Patch, to_load(body)),
             Intent::Replace(body) => (What::Replace, to_load(body)),
             Intent::Rollback(Some(id)) => (What::Rollback, Ok(Load::Revision(id))),
@@ -292,6 +293,12 @@ impl Engine {
     fn checked(&mut self, checked: Checked, effects: &mut Vec<Effect>) {
         let Some(active) = &mut self.active else { return };
         let Some(candidate) = &mut active.candidate else { return };
+        // Not at the start: what the files say then is what a person started.
+        if let (What::Files { insist: false }, Some(live)) = (active.what, &self.live)
+            && let Some(report) = shrunk::problem(&live.layers.base, &candidate.layers.base)
+        {
+            return self.refuse(Stage::Plan, report, effects);
+        }
         if let Some(live) = &self.live
             && live.digest == checked.digest
             && live.layers.is_same(&candidate.layers)

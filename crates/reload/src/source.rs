@@ -33,7 +33,7 @@ pub struct Draft {
 pub enum Intent {
     /// Read the files again. Several that wait are one.
     Reload {
-        /// Also if the files are held, or say nothing any more: a person insists.
+        /// Also if the files are held, or say next to nothing any more: a person insists.
         insist: bool,
     },
     /// Change the overlay by a merge patch (RFC 7396).

@@ -20,7 +20,7 @@ const SENT: &str = "request";
 const SHOWN_MAX: usize = 50;
 
 pub(super) fn reload(args: &ReloadArgs) -> Done {
-    // Who types the command wants the files as they are, held or not.
+    // Who types the command wants the files as they are, held, shrunk or not.
     write(&args.write, Method::POST, "/reload?insist=true", None)
 }
 

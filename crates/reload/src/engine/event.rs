@@ -82,10 +82,7 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub enum Load {
     /// The files.
-    Files {
-        /// Also if they have become empty.
-        insist: bool,
-    },
+    Files,
     /// A text.
     Text(Arc<str>, Format),
     /// That revision.

@@ -91,10 +91,10 @@ impl Bench {
         let fails = |stage| self.fail == Some(stage);
         match effect {
             Effect::Begin(head) => self.seen.push(format!("begin {}", head.origin)),
-            Effect::Load(Load::Files { .. }) if fails(Stage::Load) => {
+            Effect::Load(Load::Files) if fails(Stage::Load) => {
                 return Some(Event::Loaded(Err(problem("broken"))));
             }
-            Effect::Load(Load::Files { .. }) => {
+            Effect::Load(Load::Files) => {
                 self.seen.push("load".into());
                 return Some(Event::Loaded(Ok(Loaded::Files(self.base.clone(), self.files()))));
             }
@@ -104,7 +104,7 @@ impl Bench {
                     Load::Revision(id) => self.history.iter().find(|r| r.id == id).cloned(),
                     Load::Before(id) => before(id.seq),
                     Load::Older(seq) => before(seq),
-                    Load::Files { .. } | Load::Text(..) => None,
+                    Load::Files | Load::Text(..) => None,
                 };
                 return Some(Event::Loaded(found.map(Loaded::Revision).ok_or_else(|| problem("not kept"))));
             }
@@ -233,6 +233,52 @@ fn a_rolled_back_file_is_held_until_it_changes_or_somebody_insists() {
     bench.send(Event::Drafted(5, Draft::new(Origin::Signal, Intent::Reload { insist: true })));
     assert_eq!(bench.live().document, map([("a".into(), int(2)), ("b".into(), int(9))]));
     assert_eq!(bench.live().held, None);
+}
+
+#[test]
+fn files_that_say_next_to_nothing_are_a_wish_only_if_somebody_insists() {
+    let section = |n: i64| map([("s".to_owned(), map((0..n).map(|i| (i.to_string(), int(i)))))]);
+    let mut bench = Bench::started();
+    let first = bench.live().id;
+    bench.base = section(50);
+    bench.send(Event::Drafted(1, reload(Origin::File)));
+    let full = bench.live().clone();
+
+    bench.base = section(4);
+    bench.send(Event::Drafted(2, Draft { dry_run: true, ..reload(Origin::Api) }));
+    bench.send(Event::Drafted(3, reload(Origin::Api)));
+    for asker in [2, 3] {
+        let Verdict::Refused { running, stage, report } = &bench.verdicts[&asker] else { panic!("{asker}") };
+        assert_eq!((*running, *stage), (Some(full.id), Stage::Plan));
+        assert!(report.to_string().contains("had 50 objects and now have 4"), "{report}");
+    }
+    assert_eq!((bench.live().id, &bench.live().layers), (full.id, &full.layers), "nothing changed");
+    bench.send(Event::Drafted(
+        4,
+        Draft { dry_run: true, ..Draft::new(Origin::Api, Intent::Reload { insist: true }) },
+    ));
+    assert_eq!(bench.verdicts[&4].word(), "planned");
+    bench.send(Event::Drafted(5, Draft::new(Origin::Signal, Intent::Reload { insist: true })));
+    assert_eq!(bench.live().document, section(4));
+    bench.send(Event::Drafted(6, reload(Origin::File)));
+    assert_eq!(bench.verdicts[&6].word(), "unchanged", "measured by what the files are now");
+
+    // Who goes back, or edits, knows what he wants.
+    bench.send(Event::Drafted(7, Draft::new(Origin::Api, Intent::Rollback(Some(full.id)))));
+    bench.send(Event::Drafted(8, Draft::new(Origin::Api, Intent::Rollback(Some(first)))));
+    assert_eq!(bench.live().document, map([("a".into(), int(1))]));
+    bench.send(Event::Drafted(9, Draft::new(Origin::Api, Intent::Rollback(Some(full.id)))));
+    bench.send(Event::Drafted(
+        10,
+        Draft::new(Origin::Api, Intent::Patch(Body::Node(map([("s".into(), Node::made(Value::Null))])))),
+    ));
+    assert_eq!(bench.live().document, map([]));
+
+    // So does who starts.
+    let mut restarted = Bench::new(Some(Arc::new(full)), false);
+    restarted.base = map([]);
+    restarted.send(Event::Drafted(0, reload(Origin::Start)));
+    assert_eq!(restarted.live().document, map([]));
 }
 
 #[test]

@@ -41,8 +41,34 @@ async fn a_file_that_is_half_written_or_empty() {
     program.applied().await;
     assert_eq!(program.limit(), 1);
     fs::write(bench.path("conf/main.yaml"), "{}").unwrap();
-    assert!(program.refused().await.contains("was not before"));
+    assert!(program.refused().await.contains("had 2 objects and now have 0"));
     assert_eq!(program.submit(evergate_reload::Intent::Reload { insist: true }).await.word(), "applied");
+}
+
+#[tokio::test]
+async fn a_file_that_says_much_less_than_before() {
+    let items = |n: u32| (0..n).map(|i| format!("  i{i}: {{ size: 1 }}\n")).collect::<String>();
+    let bench = Bench::new(&format!("limit: 1\nitems:\n{}", items(29)));
+    let mut program = bench.start().await;
+    let before = program.snapshot().id;
+    bench.write("conf/main.yaml", &format!("items:\n{}", items(2)));
+    let why = program.refused().await;
+    assert!(why.contains("had 30 objects and now have 2") && why.contains("SIGHUP"), "{why}");
+    assert_eq!(program.reload().await.word(), "refused");
+    assert_eq!((program.snapshot().id, program.handle.history().await.len()), (before, 1));
+    let refused = program.handle.status().last_refused.unwrap();
+    assert_eq!(refused.stage, evergate_reload::Stage::Plan);
+    // An edit is not held up, and does not bring in what was refused.
+    program.patch("limit: 2").await;
+    assert_eq!((program.limit(), program.snapshot().config.items.len()), (2, 29));
+    // What else is wrong with it is said first: it would be refused in any case.
+    bench.write("conf/main.yaml", "limitt: 3");
+    while !program.refused().await.contains("limitt") {}
+    bench.write("conf/main.yaml", &format!("items:\n{}", items(3)));
+    program.applied().await;
+    bench.write("conf/main.yaml", "items: { i0: { size: 1 } }");
+    program.applied().await;
+    assert_eq!(program.snapshot().config.items.len(), 1);
 }
 
 #[tokio::test]
