@@ -44,10 +44,17 @@ fn joined(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderV
 /// True if this gateway is in the request's `Via` already (RFC 9110 §7.6.3).
 #[must_use]
 pub(crate) fn has_been_here(headers: &HeaderMap, via: &HeaderValue) -> bool {
-    let name = |entry: &[u8]| entry.trim_ascii().split(|b| *b == b' ').nth(1).map(<[u8]>::to_vec);
-    let mine = name(via.as_bytes());
+    if !headers.contains_key(header::VIA) {
+        return false;
+    }
+    let mine = received_by(via.as_bytes());
     let mut entries = headers.get_all(header::VIA).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
-    entries.any(|entry| name(entry) == mine)
+    entries.any(|entry| received_by(entry) == mine)
+}
+
+/// Who an entry of `Via` says it was: `1.1 name (comment)`.
+fn received_by(entry: &[u8]) -> Option<&[u8]> {
+    entry.trim_ascii().split(|b| *b == b' ').nth(1)
 }
 
 /// The client's request id if it is one, else a new one. It stands in `headers` afterwards.
