@@ -69,7 +69,7 @@ fn welcome(listen: &str) -> String {
 <head><meta charset="utf-8"><title>Evergate</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem }}
-pre {{ background: #8882; padding: 1rem; overflow: auto }}</style></head>
+pre {{ background: #8882; padding: 1rem; white-space: pre-wrap; overflow-wrap: anywhere }}</style></head>
 <body>
 <h1>Evergate runs.</h1>
 
