@@ -20,10 +20,6 @@ use crate::{
     exit::Exit,
 };
 
-/// Requests allocate little and often; this costs them less than the system's allocator does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[expect(clippy::print_stderr, reason = "why it did not start is for whoever started it")]
 fn main() -> ExitCode {
     let command = match Cli::try_parse() {
