@@ -107,7 +107,7 @@ fn faulty(worker: &Worker, fault: &Fault) -> Answer {
         cause = fault.cause.as_ref().map(tracing::field::display),
         "request failed"
     );
-    let (parts, body) = reply::fault(fault, worker, false).into_parts();
+    let (parts, body) = reply::fault(fault, worker).into_parts();
     Answer::Response(parts, body)
 }
 

@@ -7,8 +7,8 @@ use http::{HeaderValue, Response, header};
 
 use crate::worker::Worker;
 
-/// The reply to a fault. `close`: nothing more is read from this client.
-pub(crate) fn fault(fault: &Fault, worker: &Worker, close: bool) -> Response<Payload> {
+/// The reply to a fault.
+pub(crate) fn fault(fault: &Fault, worker: &Worker) -> Response<Payload> {
     let kind = fault.kind;
     let status = kind.status();
     // Codes and messages are ours and need no escaping.
@@ -25,9 +25,6 @@ pub(crate) fn fault(fault: &Fault, worker: &Worker, close: bool) -> Response<Pay
     headers.insert(header::DATE, worker.date());
     if status == http::StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    }
-    if close {
-        tracing::debug!(code = kind.code(), "refused");
     }
     response
 }

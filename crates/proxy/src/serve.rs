@@ -79,15 +79,11 @@ fn begin(worker: &Rc<Worker>, accepted_by: &Arc<Entrance>, stream: TcpStream, pe
     let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
     let registered = Registered { key: worker.register(&conn), worker: worker.clone() };
     tokio::task::spawn_local(async move {
-        if incarnation_is_over(&conn) {
+        if conn.incarnation().is_over() {
             conn.close_politely();
         }
         speak(&registered.worker, &conn, entrance, stream).await;
     });
-}
-
-fn incarnation_is_over(conn: &Conn) -> bool {
-    conn.incarnation().is_over()
 }
 
 /// Takes the connection off the worker's list however its task ends.

@@ -92,7 +92,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
             Err(End::Quiet) => return h1.leave(),
             Err(End::Fault(kind)) => {
                 worker.meter.refused(kind);
-                let (parts, body) = reply::fault(&Fault::from(kind), worker, true).into_parts();
+                let (parts, body) = reply::fault(&Fault::from(kind), worker).into_parts();
                 if h1.send(&Method::GET, Version::HTTP_11, parts, body, Some(&CLOSE)).await.is_ok() {
                     h1.finish().await;
                 }

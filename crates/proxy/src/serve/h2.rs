@@ -155,7 +155,7 @@ async fn stream(
         }
         Err(kind) => {
             worker.meter.refused(kind);
-            let (parts, body) = reply::fault(&Fault::from(kind), &worker, false).into_parts();
+            let (parts, body) = reply::fault(&Fault::from(kind), &worker).into_parts();
             (Answer::Response(parts, body), None)
         }
     };
