@@ -309,8 +309,9 @@ impl<T: Target> Change<T> {
         let took = self.epoch.elapsed().saturating_sub(head.since);
         self.candidate = None;
         self.disk.forget();
-        self.shared.counters.verdict(verdict, took, SystemTime::now());
+        self.shared.counters.verdict(verdict, head.dry_run, took, SystemTime::now());
         match verdict {
+            _ if head.dry_run => {}
             Verdict::Refused { stage, report, .. } => {
                 let refusal = Refusal {
                     time: SystemTime::now(),

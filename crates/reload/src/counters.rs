@@ -106,12 +106,16 @@ impl Counters {
         }
     }
 
-    pub(crate) fn verdict(&self, verdict: &Verdict, took: Duration, now: SystemTime) {
+    pub(crate) fn verdict(&self, verdict: &Verdict, dry_run: bool, took: Duration, now: SystemTime) {
         self.durations.add(took);
-        if let Some(at) = STATUSES.iter().position(|word| *word == verdict.word())
+        let word = if dry_run { "planned" } else { verdict.word() };
+        if let Some(at) = STATUSES.iter().position(|status| *status == word)
             && let Some(count) = self.reloads.get(at)
         {
             count.fetch_add(1, Relaxed);
+        }
+        if dry_run {
+            return;
         }
         match verdict {
             Verdict::Applied { plan, .. } => {
@@ -193,18 +197,19 @@ mod tests {
         report.problem("x", &Path::from(["routes", "a"]), Place::default(), "a");
         report.problem("x", &Path::from(["routes", "b"]), Place::default(), "b");
         let refused = Verdict::Refused { running: None, stage: Stage::Check, report: Arc::new(report) };
-        counters.verdict(&refused, Duration::from_millis(3), now);
+        counters.verdict(&refused, true, Duration::from_millis(3), now);
+        counters.verdict(&refused, false, Duration::from_millis(3), now);
         assert_eq!(counters.last_success(), 0);
         let revision = RevisionId::new(1, Digest::of(b""));
-        counters.verdict(&Verdict::Unchanged { revision, held: false }, Duration::from_secs(20), now);
+        counters.verdict(&Verdict::Unchanged { revision, held: false }, false, Duration::from_secs(20), now);
         assert_eq!(counters.last_success(), 1000);
 
         let reloads: Vec<_> = counters.reloads().filter(|(_, n)| *n > 0).collect();
-        assert_eq!(reloads, [("unchanged", 1), ("refused", 1)]);
+        assert_eq!(reloads, [("unchanged", 1), ("planned", 1), ("refused", 1)]);
         assert_eq!(counters.errors().filter(|(_, n)| *n > 0).collect::<Vec<_>>(), [(Stage::Check, 1)]);
         assert_eq!(counters.components(), [("routes".into(), Component { success: 0, failure: 1 })]);
         let durations = counters.durations();
-        assert_eq!(durations.cumulative, [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]);
-        assert!((durations.sum - 20.003).abs() < 1e-6);
+        assert_eq!(durations.cumulative, [0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3]);
+        assert!((durations.sum - 20.006).abs() < 1e-6);
     }
 }

@@ -171,6 +171,7 @@ impl Engine {
             transaction: self.transactions,
             origin: turn.draft.origin,
             author: turn.draft.author,
+            dry_run: turn.draft.dry_run,
             since: turn.since,
         };
         effects.push(Effect::Begin(head.clone()));

@@ -77,6 +77,10 @@ pub(super) fn ended(head: &Head, verdict: &Verdict, steps: &[(Stage, Duration)],
         Verdict::Conflict { .. } => {
             tracing::info!(transaction, %origin, author, total_ms = took, "meant for another revision");
         }
+        Verdict::Refused { stage, report, .. } if head.dry_run => {
+            let problems = report.len();
+            tracing::info!(transaction, %origin, author, %stage, problems, total_ms = took, "would be refused");
+        }
         Verdict::Refused { stage, report, .. } => tracing::warn!(
             transaction,
             %origin,

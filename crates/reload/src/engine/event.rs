@@ -74,6 +74,8 @@ pub struct Head {
     pub origin: Origin,
     /// Who asked.
     pub author: Option<Arc<str>>,
+    /// Asked only what would happen: it counts as a look, not as a change that failed.
+    pub dry_run: bool,
     /// When the first event that led to it came.
     pub since: Moment,
 }

@@ -88,6 +88,17 @@ async fn a_dry_run_says_what_would_be_and_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_dry_run_of_something_wrong_is_no_change_that_failed() {
+    let bench = Bench::new("limit: 5");
+    let program = bench.start().await;
+    let ask = |dry_run| Draft { dry_run, ..Draft::new(Origin::Api, Intent::Patch(body("limit: many"))) };
+    assert_eq!(program.handle.submit(ask(true)).await.word(), "refused");
+    assert!(program.handle.status().last_refused.is_none());
+    assert_eq!(program.handle.submit(ask(false)).await.word(), "refused");
+    assert!(program.handle.status().last_refused.is_some());
+}
+
+#[tokio::test]
 async fn an_edit_meant_for_another_revision_is_a_conflict() {
     let bench = Bench::new("limit: 5");
     let program = bench.start().await;
