@@ -18,7 +18,7 @@ use evergate_contract::{
     config::{self, Listener, Name, Protocol, Workers},
 };
 use evergate_kit::Keep;
-use evergate_reload::{Build, Holders, Inputs};
+use evergate_reload::{Build, Inputs};
 use evergate_router::{Rule, Table};
 use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
@@ -86,12 +86,7 @@ pub(crate) fn snapshot(
     let workers = worker_count(build.config.workers);
     let holds = Arc::new(Holds::default());
     let counted = holds.clone();
-    // An idle connection holds nothing; a request holds one.
-    build.generation.count_by(move || Holders {
-        connections: counted.requests(),
-        requests: counted.requests(),
-        bytes: None,
-    });
+    build.generation.count_by(move || counted.sum());
     let snapshot = Snapshot {
         revision: build.id,
         table,

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
@@ -65,8 +66,33 @@ pub(crate) struct Conn {
     settings: Cell<(u64, Settings)>,
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// Sequence of the oldest snapshot that a request in flight began with; `u64::MAX` for none.
-    oldest: Cell<u64>,
+    /// Requests that hold a view: its sequence and their number. On HTTP/1 one at most, on HTTP/2 hardly ever more entries.
+    holds: RefCell<Vec<(u64, u32)>>,
+}
+
+/// A request's hold on the view that it began with.
+pub(crate) struct Held<'c> {
+    view: Rc<View>,
+    conn: &'c Conn,
+}
+
+impl std::ops::Deref for Held<'_> {
+    type Target = View;
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut holds = self.conn.holds.borrow_mut();
+        if let Some((_, requests)) = holds.iter_mut().find(|(sequence, _)| *sequence == self.view.sequence) {
+            *requests -= 1;
+        }
+        let before = holds.len();
+        holds.retain(|(_, requests)| *requests > 0);
+        self.view.released(holds.len() < before);
+    }
 }
 
 impl Conn {
@@ -82,7 +108,7 @@ impl Conn {
             settings: Cell::new((0, settings)),
             closing: Cell::new(false),
             waker: RefCell::new(None),
-            oldest: Cell::new(u64::MAX),
+            holds: RefCell::default(),
         }
     }
 
@@ -130,7 +156,8 @@ impl Conn {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Lets the connection's task look at how things stand.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -155,20 +182,57 @@ impl Conn {
         Poll::Pending
     }
 
-    /// Notes that a request began with this snapshot. On HTTP/2 the oldest counts.
-    pub(crate) fn request_began(&self, sequence: u64) {
-        self.oldest.set(self.oldest.get().min(sequence));
+    /// Holds a view for a request on this connection.
+    pub(crate) fn hold(&self, view: Rc<View>) -> Held<'_> {
+        let mut holds = self.holds.borrow_mut();
+        let known = holds.iter_mut().find(|(sequence, _)| *sequence == view.sequence);
+        view.held(known.is_none());
+        match known {
+            Some((_, requests)) => *requests += 1,
+            None => holds.push((view.sequence, 1)),
+        }
+        Held { view, conn: self }
     }
 
-    /// Notes that no request is in flight.
-    pub(crate) fn idle(&self) {
-        self.oldest.set(u64::MAX);
-        self.wake();
-    }
-
-    /// Sequence of the oldest snapshot in use here; `u64::MAX` for none.
+    /// Sequence of the oldest view that a request here holds; `u64::MAX` for none.
     #[must_use]
     pub(crate) fn oldest_request(&self) -> u64 {
-        self.oldest.get()
+        self.holds.borrow().iter().map(|(sequence, _)| *sequence).min().unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, atomic::Ordering, mpsc};
+
+    use super::*;
+    use crate::{listen::Bound, snapshot::Published, view::Shared};
+
+    #[test]
+    fn requests_and_their_connections_are_counted_apart() {
+        let bound = Arc::new(Bound::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap());
+        let listener = Arc::new(Incarnation::new("a".into(), bound, false));
+        let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let open = || Conn::new(listener.admit(None).unwrap(), peer, Settings::of(&config));
+        let (one, two) = (open(), open());
+        let shared = Shared {
+            published: Published::default(),
+            reaper: mpsc::channel().0,
+            via: HeaderValue::from_static("1.1 test"),
+        };
+        let view = Rc::new(View::empty(&shared));
+        let counts = || {
+            let count = |c: &std::sync::atomic::AtomicU64| c.load(Ordering::Relaxed);
+            (count(&view.hold.connections), count(&view.hold.requests))
+        };
+        let (first, second) = (one.hold(view.clone()), one.hold(view.clone()));
+        assert_eq!((counts(), one.oldest_request(), two.oldest_request()), ((1, 2), 0, u64::MAX));
+        let third = two.hold(view.clone());
+        assert_eq!(counts(), (2, 3));
+        drop(first);
+        assert_eq!((counts(), one.oldest_request()), ((2, 2), 0));
+        drop((second, third));
+        assert_eq!((counts(), one.oldest_request()), ((0, 0), u64::MAX));
     }
 }

@@ -80,8 +80,7 @@ pub(crate) async fn answer(
         began: Instant::now(),
     };
     let id = headers::request_id(&mut request.parts.headers, &worker.rng);
-    let view = worker.view().hold();
-    conn.request_began(view.sequence);
+    let view = conn.hold(worker.view());
     let answered = match view.snapshot() {
         Some(snapshot) => routed(worker, conn, snapshot, &mut request, &mut tally, inform).await,
         None => Err(FaultKind::NotReady.into()),

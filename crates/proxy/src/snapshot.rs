@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use evergate_contract::config::{Listener, Name};
-use evergate_reload::{Generation, RevisionId};
+use evergate_reload::{Generation, Holders, RevisionId};
 use evergate_router::Table;
 use evergate_upstream::Cluster;
 
@@ -33,7 +33,7 @@ pub(crate) struct Snapshot {
     pub numbers: Arc<HashMap<Name, usize>>,
     /// Threads that are to serve.
     pub workers: usize,
-    /// Requests that each worker holds this snapshot for.
+    /// What each worker holds this snapshot for.
     pub holds: Arc<Holds>,
     /// Tells the engine when the last holder of this snapshot is gone.
     pub _generation: Generation,
@@ -41,20 +41,31 @@ pub(crate) struct Snapshot {
 
 /// Counts holders of a snapshot: one counter for each worker, written by that worker alone.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<Vec<Arc<AtomicU64>>>);
+pub(crate) struct Holds(Mutex<Vec<Arc<Hold>>>);
+
+/// What one worker holds a snapshot for.
+#[derive(Debug, Default)]
+pub(crate) struct Hold {
+    /// Requests whose answer has no head so far.
+    pub requests: AtomicU64,
+    /// Connections that have such a request.
+    pub connections: AtomicU64,
+}
 
 impl Holds {
     /// A counter for one more worker. Locks, but only when a worker takes the snapshot up.
-    pub(crate) fn join(&self) -> Arc<AtomicU64> {
-        let counter = Arc::new(AtomicU64::new(0));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(counter.clone());
-        counter
+    pub(crate) fn join(&self) -> Arc<Hold> {
+        let hold = Arc::new(Hold::default());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(hold.clone());
+        hold
     }
 
-    /// Requests in all.
-    pub(crate) fn requests(&self) -> u64 {
-        let counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    /// Of all workers together.
+    pub(crate) fn sum(&self) -> Holders {
+        let holds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all =
+            |count: fn(&Hold) -> &AtomicU64| holds.iter().map(|h| count(h).load(Ordering::Relaxed)).sum();
+        Holders { connections: all(|h| &h.connections), requests: all(|h| &h.requests), bytes: None }
     }
 }
 

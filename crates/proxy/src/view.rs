@@ -1,15 +1,12 @@
 //! A worker's hold on the published snapshot, and what it shares with the control side.
 
-use std::{
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
 };
 
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Hold, Published, Snapshot};
 
 /// What all workers share with the control side.
 pub(crate) struct Shared {
@@ -25,24 +22,22 @@ pub(crate) struct Shared {
 pub(crate) struct View {
     snapshot: Option<Arc<Snapshot>>,
     reaper: mpsc::Sender<Arc<Snapshot>>,
-    requests: Arc<AtomicU64>,
+    /// What this worker holds the snapshot for.
+    pub hold: Arc<Hold>,
     /// Rises with each publication.
     pub sequence: u64,
 }
 
-/// A request's hold on a view, counted.
-pub(crate) struct Held(Rc<View>);
-
 impl View {
     /// Of nothing, before the first publication.
     pub(crate) fn empty(shared: &Shared) -> View {
-        View { snapshot: None, reaper: shared.reaper.clone(), requests: Arc::default(), sequence: 0 }
+        View { snapshot: None, reaper: shared.reaper.clone(), hold: Arc::default(), sequence: 0 }
     }
 
     /// Of a snapshot that was the `sequence`th publication.
     pub(crate) fn new(shared: &Shared, snapshot: &Arc<Snapshot>, sequence: u64) -> View {
-        let requests = snapshot.holds.join();
-        View { snapshot: Some(snapshot.clone()), reaper: shared.reaper.clone(), requests, sequence }
+        let hold = snapshot.holds.join();
+        View { snapshot: Some(snapshot.clone()), reaper: shared.reaper.clone(), hold, sequence }
     }
 
     /// The snapshot.
@@ -51,26 +46,22 @@ impl View {
         self.snapshot.as_ref()
     }
 
-    /// Holds it for a request.
-    pub(crate) fn hold(self: Rc<View>) -> Held {
-        // Written by this thread alone: no need for a locked instruction.
-        self.requests.store(self.requests.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Held(self)
+    /// A request holds it; `first`: no other one of its connection does.
+    pub(crate) fn held(&self, first: bool) {
+        add(&self.hold.requests, 1);
+        add(&self.hold.connections, u64::from(first));
+    }
+
+    /// A request holds it no longer; `last`: no other one of its connection does.
+    pub(crate) fn released(&self, last: bool) {
+        add(&self.hold.requests, 1_u64.wrapping_neg());
+        add(&self.hold.connections, u64::from(last).wrapping_neg());
     }
 }
 
-impl std::ops::Deref for Held {
-    type Target = View;
-    fn deref(&self) -> &View {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let requests = &self.0.requests;
-        requests.store(requests.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
-    }
+/// Counters are written by one thread alone: no need for a locked instruction.
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 impl Drop for View {

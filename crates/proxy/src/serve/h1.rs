@@ -192,7 +192,6 @@ impl H1 {
             }
         };
         drop(tally);
-        conn.idle();
         next
     }
 

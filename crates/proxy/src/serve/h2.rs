@@ -123,7 +123,7 @@ impl Drop for Open {
         self.streams.set(self.streams.get() - 1);
         if self.streams.get() == 0 {
             // The connection's task is to see that it is idle now.
-            self.conn.idle();
+            self.conn.wake();
         }
     }
 }
