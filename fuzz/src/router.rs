@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use evergate_contract::config::Route;
 use evergate_router::{Head, Rule, Table, normalized};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use evergate_wire::Headers;
+use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
 /// Rules of every kind that compete for the same requests.
@@ -60,8 +61,8 @@ pub(crate) fn route(data: &[u8]) {
 }
 
 /// Header lines, those that are none left out.
-pub(crate) fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+pub(crate) fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Headers {
+    let mut headers = Headers::new();
     for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.append(name, value);
@@ -82,7 +83,7 @@ pub(crate) fn rewrite(data: &[u8]) {
     }
     let Some(rule) = rule("r", &json!({ "path": { *kind: pattern } })) else { return };
     let Ok(table) = Table::build([rule], None) else { return };
-    let headers = HeaderMap::new();
+    let headers = Headers::new();
     let head = Head { method: &Method::GET, host: None, path: &path, query: None, headers: &headers };
     let Some(hit) = table.find("web", &head) else { return };
     assert!(hit.path.rewrite(to, &path).starts_with('/'), "a path that is none");

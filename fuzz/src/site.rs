@@ -4,8 +4,8 @@ use std::{cell::OnceCell, path::Path};
 
 use evergate_contract::config::Files;
 use evergate_site::Site;
-use evergate_wire::{Frame, Payload};
-use http::{HeaderMap, Method, StatusCode, header};
+use evergate_wire::{Frame, Headers, Payload};
+use http::{Method, StatusCode, header};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -55,7 +55,7 @@ pub(crate) fn site(data: &[u8]) {
     });
 }
 
-async fn ask(site: &Site, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) {
+async fn ask(site: &Site, method: &Method, path: &str, query: Option<&str>, headers: &Headers) {
     let Ok(response) = site.serve(method, path, path, query, headers).await else { return };
     let (head, mut body): (_, Payload) = response.into_parts();
     let known = [

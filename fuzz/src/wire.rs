@@ -62,7 +62,7 @@ fn forwarded(data: &[u8]) {
     let Ok(Some(head)) = parse_request(&mut BytesMut::from(data), &mut Scan::default(), LIMITS) else {
         return;
     };
-    let has_host = head.parts.headers.contains_key(http::header::HOST);
+    let has_host = head.parts.headers.contains(http::header::HOST);
     let target = head.parts.uri.to_string();
     if !has_host || head.parts.method == Method::CONNECT {
         return;
@@ -78,8 +78,8 @@ fn forwarded(data: &[u8]) {
     assert!(out.is_empty(), "bytes behind the head: {out:?}");
     assert_eq!(again.body, head.body);
     assert_eq!(again.parts.uri, head.parts.uri);
-    for (name, value) in &headers {
-        assert!(again.parts.headers.get_all(name).iter().any(|v| v == value), "{name} is lost");
+    for (name, value) in headers.iter() {
+        assert!(again.parts.headers.get_all(name).any(|v| v == value), "{name} is lost");
     }
 }
 

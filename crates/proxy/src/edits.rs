@@ -1,7 +1,8 @@
 //! Changes to headers that the document asks for.
 
 use evergate_contract::config::HeaderEdit;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use evergate_wire::Headers;
+use http::{HeaderName, HeaderValue};
 
 /// Changes that a route makes, ready to be made.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Edits {
     }
 
     /// First what is removed, then what is set, then what is added.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut Headers) {
         for name in &self.remove {
             headers.remove(name);
         }
@@ -47,10 +48,10 @@ impl Edits {
 mod tests {
     use super::*;
 
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn map(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
         for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
     }

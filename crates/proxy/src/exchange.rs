@@ -11,10 +11,10 @@ use evergate_contract::{Fault, FaultKind};
 use evergate_router::{Head, PathRule};
 use evergate_upstream::{Incoming, Outgoing, Tunnel};
 use evergate_wire::{
-    Payload,
+    Headers, Payload, RequestParts, ResponseParts,
     hop::{self, Kept},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request, response, uri::PathAndQuery};
+use http::{HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
 
 use crate::{
     conn::{Conn, Settings},
@@ -27,7 +27,7 @@ use crate::{
 /// A request as its connection hands it over.
 pub(crate) struct Request {
     /// Its head; `Host` is there if the client named one.
-    pub parts: request::Parts,
+    pub parts: RequestParts,
     /// Its body.
     pub body: Payload,
     /// The client offers to change the protocol.
@@ -39,13 +39,13 @@ pub(crate) struct Request {
 /// What goes back.
 pub(crate) enum Answer {
     /// A response.
-    Response(response::Parts, Payload),
+    Response(ResponseParts, Payload),
     /// `101`, then bytes both ways.
-    Tunnel(response::Parts, Tunnel),
+    Tunnel(ResponseParts, Tunnel),
 }
 
 /// Relays interim responses to the client.
-pub(crate) type Inform<'a> = &'a mut dyn FnMut(StatusCode, HeaderMap);
+pub(crate) type Inform<'a> = &'a mut dyn FnMut(StatusCode, Headers);
 
 /// A request in flight; counted when it is dropped, with the body sent or cut.
 pub(crate) struct Tally {
@@ -93,7 +93,7 @@ pub(crate) async fn answer(
 }
 
 impl Answer {
-    fn parts(&mut self) -> &mut response::Parts {
+    fn parts(&mut self) -> &mut ResponseParts {
         match self {
             Answer::Response(parts, _) | Answer::Tunnel(parts, _) => parts,
         }
@@ -106,7 +106,7 @@ fn faulty(worker: &Worker, fault: &Fault) -> Answer {
         cause = fault.cause.as_ref().map(tracing::field::display),
         "request failed"
     );
-    let (parts, body) = reply::fault(fault, worker).into_parts();
+    let (parts, body) = reply::fault(fault, worker);
     Answer::Response(parts, body)
 }
 
@@ -195,32 +195,29 @@ async fn act(
             let place = path.redirect(to, uri.path(), uri.query());
             let place = HeaderValue::from_str(&place)
                 .map_err(|_| FaultKind::BadRequest("the target cannot be redirected"))?;
-            let mut response = http::Response::new(Payload::Empty);
-            *response.status_mut() = *status;
-            response.headers_mut().insert(header::LOCATION, place);
-            Ok(ours(worker, response))
+            let mut parts = ResponseParts::new(*status);
+            parts.headers.insert(header::LOCATION, place);
+            Ok(ours(worker, parts, Payload::Empty))
         }
         Action::Files(site) => {
             let rest = path.rest(uri.path()).unwrap_or(uri.path());
             let served =
                 site.serve(&request.parts.method, uri.path(), rest, uri.query(), &request.parts.headers);
-            Ok(ours(worker, served.await?))
+            let (parts, body) = served.await?.into_parts();
+            Ok(ours(worker, parts.into(), body))
         }
     }
 }
 
 fn fixed(worker: &Worker, respond: &Respond) -> Answer {
-    let mut response = http::Response::new(Payload::from(respond.body.clone()));
-    *response.status_mut() = respond.status;
-    *response.headers_mut() = respond.headers.clone();
-    ours(worker, response)
+    let parts = ResponseParts { status: respond.status, headers: respond.headers.clone() };
+    ours(worker, parts, Payload::from(respond.body.clone()))
 }
 
 /// A response that begins here has the time on it.
-fn ours(worker: &Worker, mut response: http::Response<Payload>) -> Answer {
-    response.headers_mut().entry(header::DATE).or_insert_with(|| worker.date());
-    let (parts, payload) = response.into_parts();
-    Answer::Response(parts, payload)
+fn ours(worker: &Worker, mut parts: ResponseParts, body: Payload) -> Answer {
+    parts.headers.insert_missing(header::DATE, || worker.date());
+    Answer::Response(parts, body)
 }
 
 async fn send(
@@ -231,7 +228,7 @@ async fn send(
     request: &mut Request,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {
-    let mut parts = mem::replace(&mut request.parts, http::Request::new(()).into_parts().0);
+    let mut parts = mem::take(&mut request.parts);
     let body = mem::take(&mut request.body);
     let via = &worker.shared.via;
     if headers::has_been_here(&parts.headers, via) {
@@ -249,7 +246,7 @@ async fn send(
     let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout(), informational: inform };
     let Incoming { mut parts, body, tunnel, .. } =
         evergate_upstream::send(&worker.upstreams, cluster, outgoing).await?;
-    parts.headers.entry(header::DATE).or_insert_with(|| worker.date());
+    parts.headers.insert_missing(header::DATE, || worker.date());
     Ok(match tunnel {
         Some(tunnel) => Answer::Tunnel(parts, tunnel),
         None => Answer::Response(parts, body),

@@ -1,7 +1,8 @@
 //! What a proxy adds to the headers of a request: where it came from, and a name for it.
 
 use evergate_kit::Rng;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use evergate_wire::Headers;
+use http::{HeaderName, HeaderValue, header};
 
 use crate::conn::Conn;
 
@@ -16,7 +17,7 @@ const REQUEST_ID_MAX: usize = 128;
 
 /// Adds what tells the upstream of the client. What a client says of itself in `-Proto` and `-Host` is replaced; to
 /// `-For` the address that we see is appended.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, conn: &Conn, via: &HeaderValue) {
+pub(crate) fn add_forwarded(headers: &mut Headers, conn: &Conn, via: &HeaderValue) {
     let mine = &conn.forwarded_for;
     let chain = match headers.get(&FORWARDED_FOR) {
         None => mine.clone(),
@@ -27,28 +28,27 @@ pub(crate) fn add_forwarded(headers: &mut HeaderMap, conn: &Conn, via: &HeaderVa
     headers.insert(FORWARDED_PROTO, proto);
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(FORWARDED_HOST, host),
-        None => headers.remove(FORWARDED_HOST),
-    };
-    let via =
-        if headers.contains_key(header::VIA) { joined(headers, &header::VIA, via) } else { via.clone() };
+        None => drop(headers.remove(FORWARDED_HOST)),
+    }
+    let via = if headers.contains(header::VIA) { joined(headers, &header::VIA, via) } else { via.clone() };
     headers.insert(header::VIA, via);
 }
 
 /// All values of a header and one more, as one list.
-fn joined(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
-    let mut all: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+fn joined(headers: &Headers, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
+    let mut all: Vec<_> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
     all.push(last.as_bytes());
     HeaderValue::from_bytes(&all.join(&b", "[..])).unwrap_or_else(|_| last.clone())
 }
 
 /// True if this gateway is in the request's `Via` already (RFC 9110 §7.6.3).
 #[must_use]
-pub(crate) fn has_been_here(headers: &HeaderMap, via: &HeaderValue) -> bool {
-    if !headers.contains_key(header::VIA) {
+pub(crate) fn has_been_here(headers: &Headers, via: &HeaderValue) -> bool {
+    if !headers.contains(header::VIA) {
         return false;
     }
     let mine = received_by(via.as_bytes());
-    let mut entries = headers.get_all(header::VIA).iter().flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    let mut entries = headers.get_all(&header::VIA).flat_map(|v| v.as_bytes().split(|b| *b == b','));
     entries.any(|entry| received_by(entry) == mine)
 }
 
@@ -58,7 +58,7 @@ fn received_by(entry: &[u8]) -> Option<&[u8]> {
 }
 
 /// The client's request id if it is one, else a new one. It stands in `headers` afterwards.
-pub(crate) fn request_id(headers: &mut HeaderMap, rng: &Rng) -> HeaderValue {
+pub(crate) fn request_id(headers: &mut Headers, rng: &Rng) -> HeaderValue {
     let usable = |v: &&HeaderValue| {
         !v.is_empty() && v.len() <= REQUEST_ID_MAX && v.as_bytes().iter().all(u8::is_ascii_graphic)
     };
@@ -85,10 +85,10 @@ fn new_id(rng: &Rng) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn map(pairs: &[(&'static str, &'static str)]) -> Headers {
+        let mut headers = Headers::new();
         for (name, value) in pairs {
-            headers.append(*name, HeaderValue::from_static(value));
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
     }
@@ -109,8 +109,8 @@ mod tests {
         assert!(kept("abc-1"));
         assert!(!kept("a b"));
         assert!(!kept(""));
-        let id = request_id(&mut HeaderMap::new(), &rng);
+        let id = request_id(&mut Headers::new(), &rng);
         assert!(id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{id:?}");
-        assert_ne!(id, request_id(&mut HeaderMap::new(), &rng));
+        assert_ne!(id, request_id(&mut Headers::new(), &rng));
     }
 }

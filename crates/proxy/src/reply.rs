@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use evergate_contract::Fault;
-use evergate_wire::Payload;
-use http::{HeaderValue, Response, header};
+use evergate_wire::{Payload, ResponseParts};
+use http::{HeaderValue, header};
 
 use crate::worker::Worker;
 
 /// The reply to a fault.
-pub(crate) fn fault(fault: &Fault, worker: &Worker) -> Response<Payload> {
+pub(crate) fn fault(fault: &Fault, worker: &Worker) -> (ResponseParts, Payload) {
     let kind = fault.kind;
     let status = kind.status();
     // Codes and messages are ours and need no escaping.
@@ -18,13 +18,12 @@ pub(crate) fn fault(fault: &Fault, worker: &Worker) -> Response<Payload> {
         kind.code(),
         kind.message()
     );
-    let mut response = Response::new(Payload::Full(Bytes::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
+    let mut parts = ResponseParts::new(status);
+    let headers = &mut parts.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::DATE, worker.date());
     if status == http::StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
-    response
+    (parts, Payload::Full(Bytes::from(body)))
 }

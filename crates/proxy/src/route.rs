@@ -6,7 +6,8 @@ use bytes::Bytes;
 use evergate_contract::config;
 use evergate_kit::Rng;
 use evergate_site::Site;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use evergate_wire::Headers;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{edits::Edits, meter::RouteLabel};
 
@@ -55,7 +56,7 @@ pub(crate) struct Respond {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body.
     pub body: Bytes,
 }
@@ -130,7 +131,7 @@ impl Forward {
 
 impl Respond {
     fn new(respond: &config::Respond) -> Respond {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         if !respond.body.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         }

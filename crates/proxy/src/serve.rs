@@ -9,7 +9,7 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use evergate_contract::config::Protocol;
 use evergate_kit::deadline::Deadline;
-use evergate_wire::{Stream, Wire};
+use evergate_wire::{Socket, Stream, Wire};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
@@ -102,11 +102,12 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
     let settings = Settings::of(&entrance.config);
     let deadline = worker.clock.deadline();
     let (http1, http2) = (entrance.http1, entrance.http2);
+    let socket = Socket::new(stream, &worker.outbox);
     let stream = match &entrance.tls {
-        None => Stream::Tcp(stream),
+        None => Stream::Tcp(socket),
         Some(config) => {
             deadline.arm(settings.header_timeout);
-            match deadline.guard(TlsAcceptor::from(config.clone()).accept(stream)).await {
+            match deadline.guard(TlsAcceptor::from(config.clone()).accept(socket)).await {
                 Ok(Ok(stream)) => Stream::Tls(Box::new(TlsStream::Server(stream))),
                 Ok(Err(error)) => return tracing::debug!(peer = %conn.peer, %error, "TLS handshake failed"),
                 Err(_) => return,

@@ -56,13 +56,17 @@ pub(crate) fn run(
     };
     let worker = Worker::new(index, shared, Box::<Doors>::default());
     let _ = ready.send(Ok(()));
-    runtime.block_on(serve(&worker, &mut inbox));
+    runtime.block_on(async {
+        serve(&worker, &mut inbox).await;
+        worker.outbox.close();
+    });
     // No message is taken any more: who asks this worker to stay must see that it is gone.
     inbox.close();
     worker.meter.add_to(&mut ended.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 async fn serve(worker: &Rc<Worker>, inbox: &mut mpsc::UnboundedReceiver<Message>) {
+    tokio::task::spawn_local(worker.outbox.clone().run());
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut swept_ms, mut ending) = (0, false);

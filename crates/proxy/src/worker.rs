@@ -12,6 +12,7 @@ use std::{
 
 use evergate_kit::{Rng, deadline::Clock};
 use evergate_upstream::Local;
+use evergate_wire::Outbox;
 use slab::Slab;
 
 use crate::{
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     pub rng: Rng,
     /// Counters of this thread.
     pub meter: Meter,
+    /// What this thread's connections have to send.
+    pub outbox: Rc<Outbox>,
     /// Pools and balancer positions of this thread.
     pub upstreams: Local,
     view: RefCell<Rc<View>>,
@@ -51,11 +54,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// A worker that serves nothing yet; `doors` let connections in.
     pub(crate) fn new(index: usize, shared: Arc<Shared>, doors: Box<dyn Follow>) -> Rc<Worker> {
-        let clock = Clock::new(Instant::now());
+        let (clock, outbox) = (Clock::new(Instant::now()), Rc::<Outbox>::default());
         let seed = u64::from(std::process::id()) << 16 ^ index as u64 ^ now_unix().as_nanos() as u64;
         let view = Rc::new(View::empty(&shared));
         Rc::new(Worker {
-            upstreams: Local::new(clock.clone(), index, seed),
+            upstreams: Local::new(clock.clone(), outbox.clone(), index, seed),
+            outbox,
             rng: Rng::new(seed),
             meter: Meter::default(),
             view: RefCell::new(view),

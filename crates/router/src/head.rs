@@ -1,6 +1,7 @@
 //! What rules look at of a request.
 
-use http::{HeaderMap, Method};
+use evergate_wire::Headers;
+use http::Method;
 
 /// What of a request the rules look at.
 #[derive(Clone, Copy, Debug)]
@@ -14,5 +15,5 @@ pub struct Head<'a> {
     /// What follows the `?`.
     pub query: Option<&'a str>,
     /// The headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Headers,
 }

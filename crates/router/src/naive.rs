@@ -62,7 +62,8 @@ fn path(matches: &Match, head: &Head<'_>) -> bool {
 
 fn past_path(matches: &Match, head: &Head<'_>) -> bool {
     let header = |(name, text): (&String, &TextMatch)| {
-        let values: Vec<_> = head.headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect();
+        let values: Vec<_> =
+            head.headers.get_all(&name.parse().unwrap()).map(|v| v.to_str().unwrap()).collect();
         holds(text, &values)
     };
     let parameter = |(name, text): (&String, &TextMatch)| {

@@ -6,7 +6,8 @@ use evergate_contract::{
     config::{Match, Route, TextMatch},
     pattern,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use evergate_wire::Headers;
+use http::{HeaderName, HeaderValue, Method};
 use percent_encoding::percent_decode;
 use regex::Regex;
 
@@ -69,10 +70,10 @@ impl Text {
     }
 
     /// Any of repeated headers may match.
-    fn holds_in(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
+    fn holds_in(&self, headers: &Headers, name: &HeaderName) -> bool {
         match self {
-            Text::Present(there) => headers.contains_key(name) == *there,
-            _ => headers.get_all(name).iter().any(|value| self.holds_of_bytes(value)),
+            Text::Present(there) => headers.contains(name) == *there,
+            _ => headers.get_all(name).any(|value| self.holds_of_bytes(value)),
         }
     }
 
@@ -139,7 +140,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap())
         });
-        let headers: HeaderMap = headers.collect();
+        let headers: Headers = headers.collect();
         let method = Method::try_from(method).unwrap();
         let head = Head { method: &method, host: None, path: "/", query, headers: &headers };
         When::new(&matches).unwrap().holds(&head)

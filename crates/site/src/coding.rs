@@ -1,6 +1,7 @@
 //! Which precompressed sibling of a file a client takes (RFC 9110 §12.5.3).
 
-use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
+use evergate_wire::Headers;
+use http::{HeaderValue, header::ACCEPT_ENCODING};
 
 /// A content coding that a file may have beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +51,9 @@ impl Coding {
 
 /// The codings that the client prefers to the bare file, the most wanted first. Without `Accept-Encoding` there
 /// are none. The bare file is always there as the last resort, even where the client says it wants it not.
-pub(crate) fn wanted(headers: &HeaderMap) -> impl Iterator<Item = Coding> + use<> {
+pub(crate) fn wanted(headers: &Headers) -> impl Iterator<Item = Coding> + use<> {
     let (mut codings, mut identity, mut others) = ([None; 3], None, None);
-    let elements = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let elements = headers.get_all(&ACCEPT_ENCODING).filter_map(|line| line.to_str().ok());
     for element in elements.flat_map(|line| line.split(',')) {
         let mut parts = element.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     fn of(lines: &[&str]) -> Vec<Coding> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         for line in lines {
             headers.append(ACCEPT_ENCODING, line.parse().unwrap());
         }

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use evergate_wire::Headers;
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderName, HeaderValue,
     header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE},
 };
 
@@ -106,13 +107,13 @@ impl Validators {
 
 impl Condition {
     /// As the headers of a request say it.
-    pub(crate) fn of(headers: &HeaderMap) -> Condition {
+    pub(crate) fn of(headers: &Headers) -> Condition {
         Condition {
             matches: tags(headers, &IF_MATCH),
             unmodified_since: only(headers, &IF_UNMODIFIED_SINCE).and_then(date),
             none_match: tags(headers, &IF_NONE_MATCH),
             modified_since: only(headers, &IF_MODIFIED_SINCE).and_then(date),
-            range: headers.contains_key(IF_RANGE).then(|| {
+            range: headers.contains(IF_RANGE).then(|| {
                 let value = only(headers, &IF_RANGE).unwrap_or_default();
                 let tag = tag(value).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| IfRange::Tag(tag));
                 tag.or_else(|| date(value).map(IfRange::Date)).unwrap_or(IfRange::Unreadable)
@@ -166,7 +167,7 @@ impl Tags {
 }
 
 /// The tags of all lines with that name; `None` if there is no such line.
-fn tags(headers: &HeaderMap, name: &HeaderName) -> Option<Tags> {
+fn tags(headers: &Headers, name: &HeaderName) -> Option<Tags> {
     let mut found = None;
     for line in headers.get_all(name) {
         let list = found.get_or_insert_with(Vec::new);
@@ -191,8 +192,8 @@ fn tag(list: &str) -> Option<(Tag, &str)> {
 }
 
 /// The value of a header that may stand only once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut lines = headers.get_all(name).iter();
+fn only<'a>(headers: &'a Headers, name: &HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name);
     let line = lines.next()?.to_str().ok()?;
     if lines.next().is_none() { Some(line.trim()) } else { None }
 }
@@ -221,9 +222,9 @@ mod tests {
     }
 
     fn judge(headers: &[(&'static str, &str)], state: &Validators) -> Verdict {
-        let mut map = HeaderMap::new();
+        let mut map = Headers::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         Condition::of(&map).judge(state)
     }

@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use http::{HeaderMap, header::RANGE};
+use evergate_wire::Headers;
+use http::header::RANGE;
 
 /// A range as it is asked for, before the length is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub(crate) struct Unsatisfiable;
 
 impl Spec {
     /// `None` if there is no `Range`, or one that is to be ignored: malformed, several ranges, another unit.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Spec> {
-        let mut lines = headers.get_all(RANGE).iter();
+    pub(crate) fn of(headers: &Headers) -> Option<Spec> {
+        let mut lines = headers.get_all(&RANGE);
         let line = lines.next()?;
         if lines.next().is_some() {
             return None;
@@ -72,7 +73,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(lines: &[&str]) -> Option<Spec> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         for line in lines {
             headers.append(RANGE, line.parse().unwrap());
         }

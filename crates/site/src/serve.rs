@@ -13,9 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use evergate_contract::{Fault, FaultKind, Side};
-use evergate_wire::Payload;
+use evergate_wire::{Headers, Payload};
 use http::{
-    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
         LOCATION, VARY,
@@ -88,7 +88,7 @@ impl Site {
         path: &str,
         rest: &str,
         query: Option<&str>,
-        headers: &HeaderMap,
+        headers: &Headers,
     ) -> Result<Response<Payload>, Fault> {
         if method != Method::GET && method != Method::HEAD {
             return Err(FaultKind::MethodNotAllowed.into());

@@ -13,7 +13,7 @@ use std::{
 use evergate_contract::config::{Endpoint, Name, Protocol, Upstream, UpstreamProtocol};
 use evergate_kit::Keep;
 use evergate_tls::{ClientError, client::offers, client_config, server_name};
-use evergate_wire::Stream;
+use evergate_wire::{Carrier, Stream};
 use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
@@ -51,11 +51,11 @@ pub struct Handshake {
 
 /// A connection, and what is spoken on it.
 #[derive(Debug)]
-pub enum Connected {
+pub enum Connected<S> {
     /// HTTP/1.1.
-    Http1(Stream),
+    Http1(Stream<S>),
     /// HTTP/2.
-    Http2(Stream),
+    Http2(Stream<S>),
 }
 
 /// Why there is no connection. Who was asked is said by who asked.
@@ -148,12 +148,17 @@ impl Connector {
         }
     }
 
-    /// Connects. With `http1_only`, HTTP/2 is not offered where there is a choice.
+    /// Connects; `carrier` is what the connection's bytes go by. With `http1_only`, HTTP/2 is not offered where
+    /// there is a choice.
     ///
     /// # Errors
     /// If there is no connection to be had.
-    pub async fn connect(&self, http1_only: bool) -> Result<Connected, ConnectError> {
-        let tcp = self.tcp().await?;
+    pub async fn connect<S: Carrier>(
+        &self,
+        http1_only: bool,
+        carrier: impl FnOnce(TcpStream) -> S,
+    ) -> Result<Connected<S>, ConnectError> {
+        let tcp = carrier(self.tcp().await?);
         let Some(tls) = &self.tls else {
             let stream = Stream::Tcp(tcp);
             return Ok(match self.protocol {

@@ -19,10 +19,10 @@ use evergate_contract::{
 };
 use evergate_kit::deadline::{Clock, Deadline, Expired};
 use evergate_wire::{
-    BodyError, Payload, Stream,
+    BodyError, Headers, Payload, RequestParts, ResponseParts, Socket, Stream,
     hop::{self, Kept},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, request, response};
+use http::{HeaderValue, Method, StatusCode};
 
 use headers::Prepared;
 
@@ -41,7 +41,7 @@ const INFORMATIONAL_MAX: u32 = 32;
 pub struct Outgoing<'a> {
     /// Method, target as it is to be sent, and headers without hop-by-hop and framing headers. `Host` is that of
     /// the headers, else the target's authority, else the endpoint's. `te` may stay: its `trailers` is passed on.
-    pub parts: request::Parts,
+    pub parts: RequestParts,
     /// Its length, if the payload knows it, becomes `Content-Length`.
     pub body: Payload,
     /// `Upgrade`, if the client asked to switch (RFC 9110 §7.8).
@@ -49,7 +49,7 @@ pub struct Outgoing<'a> {
     /// Until the headers of the response, all tries together.
     pub timeout: Option<Duration>,
     /// Called for each response of 1xx that the client should see, with its end-to-end headers.
-    pub informational: &'a mut dyn FnMut(StatusCode, HeaderMap),
+    pub informational: &'a mut dyn FnMut(StatusCode, Headers),
 }
 
 /// A response.
@@ -57,7 +57,7 @@ pub struct Outgoing<'a> {
 pub struct Incoming {
     /// Status and end-to-end headers. `content-length` is there only where it does not tell the body's own length:
     /// after HEAD and in 304. `upgrade` is there in 101.
-    pub parts: response::Parts,
+    pub parts: ResponseParts,
     /// The body. While it lasts, the request counts as in flight and the rest of its own body is sent.
     pub body: Payload,
     /// After 101: the connection.
@@ -103,13 +103,13 @@ pub fn send<'a>(
 struct Call<'a> {
     local: &'a Local,
     cluster: &'a Arc<Cluster>,
-    parts: request::Parts,
+    parts: RequestParts,
     body: Payload,
     upgrade: Option<HeaderValue>,
     connection: Option<HeaderValue>,
     /// The request names no host, so the endpoint's is put in.
     hostless: bool,
-    informational: &'a mut dyn FnMut(StatusCode, HeaderMap),
+    informational: &'a mut dyn FnMut(StatusCode, Headers),
     informed: u32,
     lease: Option<Lease>,
     timer: Timer,
@@ -249,7 +249,8 @@ impl<'a> Call<'a> {
     ) -> Result<Way, Failed> {
         self.timer.arm(*self.timeouts().connect);
         let work = async {
-            let connected = pool.connector().connect(http1_only).await.map_err(|e| Failed {
+            let carrier = |tcp| Socket::new(tcp, &self.local.outbox);
+            let connected = pool.connector().connect(http1_only, carrier).await.map_err(|e| Failed {
                 fault: Fault::new(FaultKind::UpstreamConnect).because(e),
                 again: Again::Elsewhere,
                 blamed: true,
@@ -288,7 +289,7 @@ impl<'a> Call<'a> {
     }
 
     /// Passes a response of 1xx on. False if there have been too many.
-    fn inform(&mut self, mut interim: response::Parts) -> bool {
+    fn inform(&mut self, mut interim: ResponseParts) -> bool {
         self.informed += 1;
         if interim.status != StatusCode::CONTINUE {
             hop::strip(&mut interim.headers, Kept::Nothing);

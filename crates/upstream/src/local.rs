@@ -14,6 +14,7 @@ use std::{
 
 use evergate_contract::config::Name;
 use evergate_kit::{Rng, deadline::Clock};
+use evergate_wire::Outbox;
 
 use crate::{
     balance::Picking, cluster::Cluster, connect::Connector, endpoint::EndpointState, member::Member,
@@ -23,6 +24,7 @@ use crate::{
 /// A worker's own state towards upstreams. One for each worker; lives as long as the worker does.
 pub struct Local {
     pub(crate) clock: Rc<Clock>,
+    pub(crate) outbox: Rc<Outbox>,
     rng: Rng,
     worker: usize,
     sites: RefCell<HashMap<usize, Rc<Site>, ByAddress>>,
@@ -61,11 +63,18 @@ pub struct Picked(Rc<Seat>);
 pub struct Lease(Picked);
 
 impl Local {
-    /// For a worker; `worker` is its number, which sets where its turns begin so that workers do not all start
+    /// For a worker, whose task runs the outbox; `worker` is its number, which sets where its turns begin so that workers do not all start
     /// at the same endpoint, and `seed` is what its random numbers begin with.
     #[must_use]
-    pub fn new(clock: Rc<Clock>, worker: usize, seed: u64) -> Local {
-        Local { clock, rng: Rng::new(seed), worker, sites: RefCell::default(), homes: RefCell::default() }
+    pub fn new(clock: Rc<Clock>, outbox: Rc<Outbox>, worker: usize, seed: u64) -> Local {
+        Local {
+            clock,
+            outbox,
+            rng: Rng::new(seed),
+            worker,
+            sites: RefCell::default(),
+            homes: RefCell::default(),
+        }
     }
 
     /// Takes up a new snapshot, whose clusters `find` knows by name: connections to endpoints that it does not

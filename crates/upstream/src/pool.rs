@@ -15,7 +15,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use evergate_contract::config::{Protocol, Upstream};
 use evergate_kit::deadline::Clock;
-use evergate_wire::{Stream, Wire};
+use evergate_wire::{Carrier, Stream, Wire};
 use h2::client::SendRequest;
 use tokio::sync::Notify;
 
@@ -50,7 +50,7 @@ impl Conn {
     /// something came; what TLS sends between requests (tickets) is taken in.
     fn is_alive(&mut self) -> bool {
         let cx = &mut Context::from_waker(Waker::noop());
-        match self.wire.io.tcp().poll_read_ready(cx) {
+        match self.wire.io.carrier().poll_read_ready(cx) {
             Poll::Pending => true,
             Poll::Ready(_) => self.wire.poll_fill(cx).is_pending(),
         }

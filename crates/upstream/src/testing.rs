@@ -1,7 +1,7 @@
 //! What the tests of this crate share: a worker, endpoints that follow a script, bodies that come when told.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     future::Future,
     rc::Rc,
     sync::Arc,
@@ -14,8 +14,8 @@ use evergate_contract::{Fault, config::Upstream};
 use evergate_kit::{Keep, deadline::Clock};
 use evergate_testkit::io::BoxIo;
 use evergate_tls::{Crypto, Pem};
-use evergate_wire::{Body, BodyError, Frame, Payload};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
+use evergate_wire::{Body, BodyError, Frame, Headers, Outbox, Payload, RequestParts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::{
@@ -48,8 +48,11 @@ pub(crate) struct Rig {
     pub(crate) keep: Keep,
     pub(crate) crypto: Crypto,
     pub(crate) clock: Rc<Clock>,
+    pub(crate) outbox: Rc<Outbox>,
     pub(crate) local: Local,
     pub(crate) ca: Option<String>,
+    /// Runs the outbox, once something is sent.
+    sending: OnceCell<JoinHandle<()>>,
     ticking: Option<JoinHandle<()>>,
 }
 
@@ -70,8 +73,18 @@ impl Rig {
     /// One whose clock the test moves.
     pub(crate) fn stopped() -> Rig {
         let clock = Clock::new(Instant::now());
-        let local = Local::new(clock.clone(), 0, 1);
-        Rig { keep: Keep::new(), crypto: Crypto::new(), clock, local, ca: None, ticking: None }
+        let outbox = Rc::<Outbox>::default();
+        let local = Local::new(clock.clone(), outbox.clone(), 0, 1);
+        Rig {
+            keep: Keep::new(),
+            crypto: Crypto::new(),
+            clock,
+            outbox,
+            local,
+            ca: None,
+            sending: OnceCell::new(),
+            ticking: None,
+        }
     }
 
     pub(crate) fn cluster(&self, spec: Value) -> Arc<Cluster> {
@@ -83,9 +96,10 @@ impl Rig {
     }
 
     pub(crate) async fn send(&self, cluster: &Arc<Cluster>, ask: Ask) -> Result<Incoming, Fault> {
+        self.sending.get_or_init(|| spawn_local(self.outbox.clone().run()));
         let Ask { parts, body, upgrade, timeout, interim } = ask;
         let informational =
-            &mut |status: StatusCode, headers: HeaderMap| interim.borrow_mut().push((status, headers));
+            &mut |status: StatusCode, headers: Headers| interim.borrow_mut().push((status, headers));
         send(&self.local, cluster, Outgoing { parts, body, upgrade, timeout, informational }).await
     }
 
@@ -99,6 +113,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        if let Some(sending) = self.sending.get() {
+            sending.abort();
+        }
         if let Some(ticking) = &self.ticking {
             ticking.abort();
         }
@@ -107,11 +124,11 @@ impl Drop for Rig {
 
 /// A request to send.
 pub(crate) struct Ask {
-    pub(crate) parts: request::Parts,
+    pub(crate) parts: RequestParts,
     pub(crate) body: Payload,
     pub(crate) upgrade: Option<HeaderValue>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) interim: Rc<RefCell<Vec<(StatusCode, HeaderMap)>>>,
+    pub(crate) interim: Rc<RefCell<Vec<(StatusCode, Headers)>>>,
 }
 
 /// `GET /x`, for the host `gate`.
@@ -119,12 +136,12 @@ pub(crate) fn ask(line: &str) -> Ask {
     let (method, uri) = line.split_once(' ').unwrap();
     let parts =
         Request::builder().method(method).uri(uri).header("host", "gate").body(()).unwrap().into_parts().0;
-    Ask { parts, body: Payload::Empty, upgrade: None, timeout: None, interim: Rc::default() }
+    Ask { parts: parts.into(), body: Payload::Empty, upgrade: None, timeout: None, interim: Rc::default() }
 }
 
 impl Ask {
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Ask {
-        self.parts.headers.append(name, value.parse().unwrap());
+        self.parts.headers.append(HeaderName::from_static(name), value.parse().unwrap());
         self
     }
 
@@ -166,7 +183,7 @@ impl Pieces {
     pub(crate) fn trailer(&self, name: &'static str, value: &'static str) {
         let mut map = HeaderMap::new();
         map.insert(name, HeaderValue::from_static(value));
-        self.0.send(Ok(Frame::Trailers(map))).unwrap();
+        self.0.send(Ok(Frame::Trailers(map.into()))).unwrap();
     }
 
     pub(crate) fn fail(&self, e: BodyError) {

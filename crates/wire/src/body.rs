@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+
+use crate::headers::Headers;
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub enum Frame {
     /// Bytes, never empty.
     Data(Bytes),
     /// Trailers (RFC 9110 §6.5); nothing follows.
-    Trailers(HeaderMap),
+    Trailers(Headers),
 }
 
 /// A body that arrives in pieces. Polled by one task; not `Send`.

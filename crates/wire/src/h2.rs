@@ -4,9 +4,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
 
-use crate::body::{Body, BodyError, Frame, Payload};
+use crate::{
+    body::{Body, BodyError, Frame, Payload},
+    headers::Headers,
+};
 
 /// The receiving half of a stream as a body. Window is given back as frames are taken, so that a slow
 /// reader slows the sender and nothing piles up.
@@ -53,7 +55,7 @@ impl Body for Received {
             }
         }
         match ready!(self.stream.poll_trailers(cx)) {
-            Ok(Some(map)) => Poll::Ready(Some(Ok(Frame::Trailers(map)))),
+            Ok(Some(map)) => Poll::Ready(Some(Ok(Frame::Trailers(map.into())))),
             Ok(None) => Poll::Ready(None),
             Err(e) => Poll::Ready(Some(Err(body_error(&e)))),
         }
@@ -154,9 +156,9 @@ impl Sending {
         Poll::Ready(self.stream.send_data(piece, false).map_err(SendError::Peer))
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), SendError> {
+    fn end(&mut self, trailers: Option<Headers>) -> Result<(), SendError> {
         match trailers {
-            Some(map) => self.stream.send_trailers(map),
+            Some(map) => self.stream.send_trailers(map.into()),
             None => self.stream.send_data(Bytes::new(), true),
         }
         .map_err(SendError::Peer)

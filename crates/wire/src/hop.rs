@@ -1,9 +1,8 @@
 //! Headers that belong to one hop (RFC 9110 §7.6.1): taken off by a proxy in both directions.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use crate::headers::Headers;
 
 /// Hop-by-hop headers that stay all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,67 +18,40 @@ pub enum Kept {
 }
 
 /// Takes out what is meant for one hop only, and what `Connection` names.
-pub fn strip(headers: &mut HeaderMap, kept: Kept) {
-    const LENGTH: u8 = 1;
-    const CONNECTION: u8 = 2;
-    const TRANSFER: u8 = 4;
-    const OTHER: u8 = 8;
-    // One look at each name is cheaper than asking for each of the seven.
-    let found = headers.keys().fold(0, |found, name| {
-        found
-            | match name.as_str() {
-                "content-length" => LENGTH,
-                "connection" => CONNECTION,
-                "transfer-encoding" => TRANSFER,
-                "keep-alive" | "proxy-connection" | "upgrade" | "te" => OTHER,
-                _ => 0,
-            }
-    });
-    if found & LENGTH != 0 && kept != Kept::Length {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    if found & CONNECTION != 0 {
-        strip_connection(headers, kept);
-    }
-    if found & TRANSFER != 0 {
-        headers.remove(header::TRANSFER_ENCODING);
-    }
-    if found & OTHER != 0 {
-        headers.remove(&KEEP_ALIVE);
-        headers.remove(&PROXY_CONNECTION);
-        if kept != Kept::Te {
-            headers.remove(header::TE);
+pub fn strip(headers: &mut Headers, kept: Kept) {
+    let mut named = Vec::new();
+    for (name, value) in headers.iter() {
+        if *name == header::CONNECTION {
+            names(value, &mut named);
         }
-        if kept != Kept::Upgrade {
-            headers.remove(header::UPGRADE);
-        }
+    }
+    headers.retain(|name| !is_of_one_hop(name, kept) && !named.contains(name));
+}
+
+fn is_of_one_hop(name: &HeaderName, kept: Kept) -> bool {
+    match name.as_str() {
+        "connection" | "transfer-encoding" | "keep-alive" | "proxy-connection" => true,
+        "content-length" => kept != Kept::Length,
+        "te" => kept != Kept::Te,
+        "upgrade" => kept != Kept::Upgrade,
+        _ => false,
     }
 }
 
-fn strip_connection(headers: &mut HeaderMap, kept: Kept) {
-    let mut all = headers.get_all(header::CONNECTION).iter();
-    if let (Some(only), None) = (all.next(), all.next())
-        && (only.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-            || only.as_bytes().eq_ignore_ascii_case(b"close"))
-    {
-        // What nearly every message says names no header.
-        headers.remove(header::CONNECTION);
-        return;
-    }
-    let values: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    headers.remove(header::CONNECTION);
-    let tokens =
-        values.iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii);
-    for token in tokens {
+/// The headers that a value of `Connection` names, past those that have a rule of their own. `Host` belongs to
+/// the request, whatever is said here.
+fn names(value: &HeaderValue, named: &mut Vec<HeaderName>) {
+    for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
         let is = |word: &str| token.eq_ignore_ascii_case(word.as_bytes());
-        if is("close") || is("keep-alive") || is("") || (is("upgrade") && kept == Kept::Upgrade) {
+        if is("close") || is("keep-alive") || is("") || is("host") {
             continue;
         }
-        if (is("content-length") && kept == Kept::Length) || (is("te") && kept == Kept::Te) || is("host") {
-            continue;
-        }
-        if let Ok(name) = HeaderName::from_bytes(token) {
-            headers.remove(name);
+        match HeaderName::from_bytes(token) {
+            // It goes anyway, or stays because it is kept.
+            Ok(name) if is_of_one_hop(&name, Kept::Nothing) => {}
+            Ok(name) => named.push(name),
+            // What is no name is no header's.
+            Err(_) => {}
         }
     }
 }
@@ -88,7 +60,7 @@ fn strip_connection(headers: &mut HeaderMap, kept: Kept) {
 mod tests {
     use super::*;
 
-    fn map(rows: &[(&str, &str)]) -> HeaderMap {
+    fn map(rows: &[(&str, &str)]) -> Headers {
         let row =
             |(n, v): &(&str, &str)| (n.parse::<HeaderName>().unwrap(), v.parse::<HeaderValue>().unwrap());
         rows.iter().map(row).collect()

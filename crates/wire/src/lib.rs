@@ -7,9 +7,15 @@
 pub mod body;
 pub mod h1;
 pub mod h2;
+pub mod headers;
 pub mod hop;
+pub mod parts;
+pub mod socket;
 pub mod stream;
 pub mod tunnel;
 
 pub use body::{Body, BodyError, Frame, Payload};
+pub use headers::Headers;
+pub use parts::{RequestParts, ResponseParts};
+pub use socket::{Carrier, Outbox, Socket};
 pub use stream::{Stream, Wire};

@@ -7,11 +7,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
+
+use crate::socket::{Carrier, Socket};
 
 /// What is asked of a read at least; large bodies grow to [`READ_MAX`].
 const READ_MIN: usize = 8 << 10;
@@ -24,17 +23,17 @@ const OUT_MAX: usize = 64 << 10;
 
 /// A connection's bytes: TCP, or TLS over it.
 #[derive(Debug)]
-pub enum Stream {
+pub enum Stream<S = Socket> {
     /// Clear text.
-    Tcp(TcpStream),
+    Tcp(S),
     /// TLS, either side.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<S>>),
 }
 
-impl Stream {
-    /// The TCP socket underneath.
+impl<S> Stream<S> {
+    /// What is underneath.
     #[must_use]
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn carrier(&self) -> &S {
         match self {
             Stream::Tcp(s) => s,
             Stream::Tls(s) => s.get_ref().0,
@@ -57,7 +56,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl<S: Carrier> AsyncRead for Stream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, buf),
@@ -66,7 +65,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: Carrier> AsyncWrite for Stream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, buf),
@@ -106,9 +105,9 @@ impl AsyncWrite for Stream {
 
 /// A stream with what was read and not yet parsed, and what was made and not yet sent.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Wire<S = Socket> {
     /// The connection.
-    pub io: Stream,
+    pub io: Stream<S>,
     /// Read, not yet parsed.
     pub input: BytesMut,
     out: Out,
@@ -142,10 +141,10 @@ impl Out {
     }
 }
 
-impl Wire {
+impl<S: Carrier> Wire<S> {
     /// Wraps a stream; `input` is what was read from it already.
     #[must_use]
-    pub fn new(io: Stream, input: BytesMut) -> Wire {
+    pub fn new(io: Stream<S>, input: BytesMut) -> Wire<S> {
         Wire { io, input, out: Out::default(), read_size: READ_MIN }
     }
 
@@ -176,10 +175,16 @@ impl Wire {
         }
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that the kernel, or TLS, has not taken yet.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.out.len()
+        self.out.len() + if self.io.is_tls() { 0 } else { self.io.carrier().unsent() }
+    }
+
+    /// True if the peer has to read before what waits can be sent.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.out.len() > 0 || self.io.carrier().is_stalled()
     }
 
     /// Ready once so little is unsent that more may be pushed.
@@ -190,12 +195,12 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready once all is handed to the kernel.
+    /// Ready once all is on its way (see [`Socket`]).
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out.len() > 0 {
             ready!(self.poll_write_some(cx))?;
         }
-        if self.io.is_tls() { Pin::new(&mut self.io).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -23,7 +23,7 @@ const CRATES: [Crate; 16] = [
         folder: "crates/proxy",
         may_use: &["conf", "contract", "kit", "reload", "router", "site", "tls", "upstream", "wire"],
     },
-    Crate { folder: "crates/router", may_use: &["conf", "contract", "kit"] },
+    Crate { folder: "crates/router", may_use: &["conf", "contract", "kit", "wire"] },
     // The one step sideways: who reaches endpoints shakes hands with them.
     Crate { folder: "crates/upstream", may_use: &["conf", "contract", "kit", "tls", "wire"] },
     Crate { folder: "crates/site", may_use: &["conf", "contract", "kit", "wire"] },

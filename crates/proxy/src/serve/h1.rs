@@ -14,13 +14,13 @@ use std::{
 use evergate_contract::{Fault, FaultKind};
 use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{
-    BodyError, Frame, Payload, Wire,
+    BodyError, Carrier, Frame, Headers, Payload, ResponseParts, Wire,
     h1::{
         BodyLength, Decoded, Decoder, Encoder, HeadError, RequestHead, Scan, encode::may_chunk,
         parse_request, write_response_head,
     },
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, response};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use inbound::Inbound;
 use tokio::io::AsyncWrite;
 
@@ -51,6 +51,8 @@ pub(super) struct H1 {
     expects: Cell<bool>,
     reading: Deadline,
     writing: Deadline,
+    /// Bytes that had been sent when `writing` was armed.
+    sent: Cell<u64>,
     body_timeout: Cell<Duration>,
     worker: Rc<Worker>,
 }
@@ -71,6 +73,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
         expects: Cell::new(false),
         reading,
         writing: worker.clock.deadline(),
+        sent: Cell::new(0),
         body_timeout: Cell::new(Duration::ZERO),
         worker: worker.clone(),
     });
@@ -92,7 +95,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
             Err(End::Quiet) => return h1.leave(),
             Err(End::Fault(kind)) => {
                 worker.meter.refused(kind);
-                let (parts, body) = reply::fault(&Fault::from(kind), worker).into_parts();
+                let (parts, body) = reply::fault(&Fault::from(kind), worker);
                 if h1.send(&Method::GET, Version::HTTP_11, parts, body, Some(&CLOSE)).await.is_ok() {
                     h1.finish().await;
                 }
@@ -167,7 +170,7 @@ impl H1 {
             _ => Payload::Stream(Box::new(Inbound::new(self.clone()))),
         };
         let request = Request { parts, body: payload, upgrade, settings };
-        let mut inform = |status, headers: HeaderMap| self.inform(version, status, &headers);
+        let mut inform = |status, headers: Headers| self.inform(version, status, &headers);
         let (answer, tally) = exchange::answer(&self.worker, conn, request, &mut inform).await;
         let next = match answer {
             Answer::Response(parts, payload) => {
@@ -203,7 +206,7 @@ impl H1 {
     }
 
     /// Relays an interim response (RFC 9110 §15.2). It is small: the kernel takes it at once, or it goes with the next write.
-    fn inform(&self, version: Version, status: StatusCode, headers: &HeaderMap) {
+    fn inform(&self, version: Version, status: StatusCode, headers: &Headers) {
         if version == Version::HTTP_11 && status != StatusCode::CONTINUE {
             let mut wire = self.wire.borrow_mut();
             write_response_head(wire.small(), status, headers, None, None);
@@ -218,7 +221,7 @@ impl H1 {
         &self,
         method: &Method,
         version: Version,
-        mut parts: response::Parts,
+        mut parts: ResponseParts,
         mut payload: Payload,
         connection: Option<&HeaderValue>,
     ) -> Result<bool, SendError> {
@@ -288,7 +291,6 @@ impl H1 {
         write: impl Fn(&mut Wire, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<Result<(), SendError>> {
         let mut wire = self.wire.borrow_mut();
-        let before = wire.unsent();
         match write(&mut wire, cx) {
             Poll::Ready(Ok(())) => {
                 self.writing.disarm();
@@ -296,7 +298,8 @@ impl H1 {
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(SendError::Io(e))),
             Poll::Pending => {
-                if wire.unsent() != before || !self.writing.is_armed() {
+                let sent = wire.io.carrier().sent();
+                if self.sent.replace(sent) != sent || !self.writing.is_armed() {
                     self.writing.arm(self.body_timeout.get());
                 }
                 self.writing.poll_expired(cx).map(|Expired| Err(SendError::Stalled))

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use evergate_contract::{Fault, FaultKind};
 use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{
-    Wire,
+    Headers, RequestParts, ResponseParts, Wire,
     h2::{Received, SendError, Sending},
+    headers::Repeated,
 };
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use rewind::Rewind;
 
 use crate::{
@@ -136,18 +137,17 @@ async fn stream(
 ) {
     let conn = &open.conn;
     let settings = conn.settings(&worker.view());
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut parts = RequestParts::from(parts);
     let method = parts.method.clone();
     let (answer, tally) = match prepare(&mut parts, settings) {
         Ok(length) => {
             let payload = Received::payload(body, length);
             let request = Request { parts, body: payload, upgrade: false, settings };
-            let mut inform = |status: StatusCode, headers: HeaderMap| {
+            let mut inform = |status: StatusCode, headers: Headers| {
                 if status != StatusCode::CONTINUE {
-                    let mut interim = Response::new(());
-                    (*interim.status_mut(), *interim.headers_mut()) = (status, headers);
                     // A stream that is gone shows itself at the final response.
-                    let _ = respond.send_informational(interim);
+                    let _ = respond.send_informational(ResponseParts { status, headers }.into());
                 }
             };
             let (answer, tally) = exchange::answer(&worker, conn, request, &mut inform).await;
@@ -155,7 +155,7 @@ async fn stream(
         }
         Err(kind) => {
             worker.meter.refused(kind);
-            let (parts, body) = reply::fault(&Fault::from(kind), &worker).into_parts();
+            let (parts, body) = reply::fault(&Fault::from(kind), &worker);
             (Answer::Response(parts, body), None)
         }
     };
@@ -168,7 +168,7 @@ async fn stream(
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));
     }
     let end = bodiless || payload.is_empty();
-    let Ok(send) = respond.send_response(Response::from_parts(parts, ()), end) else { return };
+    let Ok(send) = respond.send_response(parts.into(), end) else { return };
     if !end {
         let mut sending = Sending::new(send, payload);
         let writing = worker.clock.deadline();
@@ -201,17 +201,16 @@ async fn stream(
 
 /// Makes the head look as HTTP/1 would have it: `Host` from `:authority`. Returns the length of the body,
 /// if it is told.
-fn prepare(parts: &mut http::request::Parts, settings: Settings) -> Result<Option<u64>, FaultKind> {
+fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, FaultKind> {
     if parts.headers.len() > settings.head.headers {
         return Err(FaultKind::HeaderTooLarge);
     }
     if parts.method == Method::CONNECT {
         return Err(FaultKind::BadRequest("CONNECT is not offered"));
     }
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let (host, more) = (hosts.next(), hosts.next());
+    let host = parts.headers.only(&header::HOST);
+    let host = host.map_err(|Repeated| FaultKind::BadRequest("more than one Host"))?;
     match (parts.uri.authority(), host) {
-        _ if more.is_some() => return Err(FaultKind::BadRequest("more than one Host")),
         (Some(a), Some(h)) if !a.as_str().as_bytes().eq_ignore_ascii_case(h.as_bytes()) => {
             return Err(FaultKind::BadRequest(":authority and Host differ"));
         }
@@ -224,13 +223,12 @@ fn prepare(parts: &mut http::request::Parts, settings: Settings) -> Result<Optio
         (None, Some(_)) => {}
         (None, None) => return Err(FaultKind::BadRequest("no :authority and no Host")),
     }
-    let mut lengths = parts.headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (Some(_), Some(_)) => Err(FaultKind::BadRequest("more than one Content-Length")),
-        (Some(one), None) => {
+    match parts.headers.only(&header::CONTENT_LENGTH) {
+        Err(Repeated) => Err(FaultKind::BadRequest("more than one Content-Length")),
+        Ok(Some(one)) => {
             let digits = one.to_str().ok().filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
             digits.and_then(|s| s.parse().ok()).map(Some).ok_or(FaultKind::BadRequest("bad Content-Length"))
         }
-        (None, _) => Ok(None),
+        Ok(None) => Ok(None),
     }
 }

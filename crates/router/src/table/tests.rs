@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use evergate_contract::config::{Match, PathMatch, TextMatch};
-use http::{HeaderMap, HeaderValue, Method};
+use evergate_wire::Headers;
+use http::{HeaderValue, Method};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;
@@ -28,7 +29,7 @@ fn ask(table: &Table<()>, request: &str) -> String {
     let slash = target.find(['/', '*']).unwrap();
     let (host, target) = target.split_at(slash);
     let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
-    let (method, headers) = (Method::try_from(method).unwrap(), HeaderMap::new());
+    let (method, headers) = (Method::try_from(method).unwrap(), Headers::new());
     let host = Some(host).filter(|host| !host.is_empty());
     let head = Head { method: &method, host, path, query, headers: &headers };
     table.find("web", &head).map_or("-".to_owned(), |hit| hit.name.to_string())
@@ -249,7 +250,7 @@ struct Request {
     host: Option<&'static str>,
     path: &'static str,
     query: Option<&'static str>,
-    headers: HeaderMap,
+    headers: Headers,
 }
 
 impl Request {
@@ -275,12 +276,7 @@ fn any_request() -> impl Strategy<Value = Request> {
             let headers = headers
                 .into_iter()
                 .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)));
-            // `extend` would replace; repeated headers are what is to be tried.
-            let mut map = HeaderMap::new();
-            headers.for_each(|(name, value)| {
-                map.append(name, value);
-            });
-            Request { listener, method, host, path, query, headers: map }
+            Request { listener, method, host, path, query, headers: headers.collect() }
         })
 }
 

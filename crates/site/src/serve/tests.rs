@@ -1,5 +1,6 @@
 use super::*;
 use evergate_wire::Frame;
+use http::{HeaderMap, HeaderName};
 use proptest::prelude::*;
 use std::{
     fs,
@@ -51,9 +52,9 @@ impl Served {
         query: Option<&str>,
         headers: &[(&'static str, &str)],
     ) -> Result<Reply, Fault> {
-        let mut map = HeaderMap::new();
+        let mut map = Headers::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         let method: Method = method.parse().unwrap();
         self.runtime
@@ -261,7 +262,7 @@ fn folders_and_their_index() {
 fn below_a_prefix() {
     let served = Served::new(&[("index.html", "top"), ("docs/index.html", "docs")]);
     let ask = |path: &str, rest: &str| {
-        let headers = HeaderMap::new();
+        let headers = Headers::new();
         let served = served.site.serve(&Method::GET, path, rest, Some("q"), &headers);
         let reply = served_reply(&served_runtime(), served);
         (reply.status, reply.header("location").map(str::to_owned), reply.text().to_owned())

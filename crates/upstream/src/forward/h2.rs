@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use evergate_contract::{Fault, FaultKind};
 use evergate_wire::{
-    BodyError, Payload, Stream,
+    BodyError, Payload, ResponseParts, Stream,
     h2::{SendError, Sending},
     hop::{self, Kept},
 };
@@ -108,8 +108,9 @@ fn request(call: &Call<'_>, connector: &Connector) -> Result<Request<()>, http::
     if call.connection.as_ref().is_some_and(|c| c == "te") {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let host = headers.remove(header::HOST).filter(|host| !call.hostless && !host.is_empty());
-    let authority = host.as_ref().map_or(connector.authority().as_bytes(), HeaderValue::as_bytes);
+    headers.remove(header::HOST);
+    let host = call.parts.headers.get(header::HOST).filter(|host| !call.hostless && !host.is_empty());
+    let authority = host.map_or(connector.authority().as_bytes(), HeaderValue::as_bytes);
     if let Some(h1::BodyLength::Fixed(n)) = h1::framing(&call.parts.method, &call.body) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));
     }
@@ -123,7 +124,7 @@ fn request(call: &Call<'_>, connector: &Connector) -> Result<Request<()>, http::
     let mut request = Request::new(());
     *request.method_mut() = call.parts.method.clone();
     *request.uri_mut() = Uri::from_parts(target)?;
-    *request.headers_mut() = headers;
+    *request.headers_mut() = headers.into();
     Ok(request)
 }
 
@@ -160,7 +161,7 @@ impl Exchange {
         }
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             let (parts, ()) = interim.into_parts();
-            if !call.inform(parts) {
+            if !call.inform(parts.into()) {
                 return Poll::Ready(Err(Broken::Informational));
             }
         }
@@ -186,7 +187,8 @@ impl Exchange {
         slot: Slot,
         response: Response<RecvStream>,
     ) -> Incoming {
-        let (mut parts, stream) = response.into_parts();
+        let (parts, stream) = response.into_parts();
+        let mut parts = ResponseParts::from(parts);
         let bodiless = call.parts.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
         let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
         hop::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });

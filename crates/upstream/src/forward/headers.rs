@@ -1,6 +1,7 @@
 //! Headers of requests on their way out.
 
-use http::{HeaderMap, HeaderValue, Uri, Version, header, request, uri::PathAndQuery};
+use evergate_wire::{Headers, RequestParts};
+use http::{HeaderValue, Uri, Version, header, uri::PathAndQuery};
 
 /// What became of a request's headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,12 +13,12 @@ pub(super) struct Prepared {
 }
 
 /// Makes a request's headers ready for any hop.
-pub(super) fn prepare(parts: &mut request::Parts) -> Prepared {
+pub(super) fn prepare(parts: &mut RequestParts) -> Prepared {
     root_query(&mut parts.uri);
     let headers = &mut parts.headers;
     let (mut expect, mut te, mut host) = (false, false, false);
     // One look at each name is cheaper than asking for three.
-    for name in headers.keys() {
+    for (name, _) in headers.iter() {
         expect |= *name == header::EXPECT;
         te |= *name == header::TE;
         host |= *name == header::HOST;
@@ -25,9 +26,11 @@ pub(super) fn prepare(parts: &mut request::Parts) -> Prepared {
     if expect {
         headers.remove(header::EXPECT);
     }
-    let trailers = te && headers.remove(header::TE).is_some_and(|value| has_token(&value, "trailers"));
+    let trailers = te && headers.get(header::TE).is_some_and(|value| has_token(value, "trailers"));
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    } else if te {
+        headers.remove(header::TE);
     }
     if !host && let Some(value) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
         headers.insert(header::HOST, value);
@@ -52,8 +55,8 @@ fn root_query(uri: &mut Uri) {
 }
 
 /// HTTP/2 may send each cookie by itself; HTTP/1 wants one line (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+fn join_cookies(headers: &mut Headers) {
+    let crumbs: Vec<&[u8]> = headers.get_all(&header::COOKIE).map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1
         && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
@@ -71,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    fn map(rows: &[(&str, &str)]) -> HeaderMap {
+    fn map(rows: &[(&str, &str)]) -> Headers {
         let row =
             |(n, v): &(&str, &str)| (n.parse::<HeaderName>().unwrap(), v.parse::<HeaderValue>().unwrap());
         rows.iter().map(row).collect()
@@ -81,7 +84,7 @@ mod tests {
     fn requests_are_made_ready() {
         let check =
             |version: Version, uri: &str, before: &[(&str, &str)], te: bool, after: &[(&str, &str)]| {
-                let mut parts = http::Request::new(()).into_parts().0;
+                let mut parts = RequestParts::default();
                 (parts.version, parts.uri, parts.headers) = (version, uri.parse().unwrap(), map(before));
                 assert_eq!(prepare(&mut parts).trailers, te, "for {before:?}");
                 assert_eq!(parts.headers, map(after), "for {before:?}");

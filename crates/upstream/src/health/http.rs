@@ -2,10 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use evergate_wire::{
-    Stream, Wire,
+    Headers, Stream, Wire,
     h1::{HeadLimits, Scan, parse_response, write_request_head},
 };
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+
+use tokio::net::TcpStream;
 
 use crate::connect::{Connected, Connector};
 
@@ -15,15 +17,15 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, headers: 100 };
 /// Asks for `path`, by a connection of its own. `host` is the `Host` to send; the endpoint's if there is none.
 pub(super) async fn ask(connector: &Connector, path: &str, host: Option<&str>) -> Result<(), String> {
     let host = host.unwrap_or(connector.authority());
-    let status = match connector.connect(false).await.map_err(|e| e.to_string())? {
+    let status = match connector.connect(false, |tcp| tcp).await.map_err(|e| e.to_string())? {
         Connected::Http1(stream) => by_http1(stream, path, host).await?,
         Connected::Http2(stream) => by_http2(stream, connector.scheme(), path, host).await?,
     };
     if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("answers {status}")) }
 }
 
-async fn by_http1(stream: Stream, path: &str, host: &str) -> Result<StatusCode, String> {
-    let mut headers = HeaderMap::new();
+async fn by_http1(stream: Stream<TcpStream>, path: &str, host: &str) -> Result<StatusCode, String> {
+    let mut headers = Headers::new();
     headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|e| e.to_string())?);
     headers.insert(header::USER_AGENT, AGENT);
     let mut wire = Wire::new(stream, BytesMut::new());
@@ -45,7 +47,12 @@ async fn by_http1(stream: Stream, path: &str, host: &str) -> Result<StatusCode, 
     }
 }
 
-async fn by_http2(stream: Stream, scheme: &str, path: &str, host: &str) -> Result<StatusCode, String> {
+async fn by_http2(
+    stream: Stream<TcpStream>,
+    scheme: &str,
+    path: &str,
+    host: &str,
+) -> Result<StatusCode, String> {
     let request = Request::get(format!("{scheme}://{host}{path}"))
         .header(header::USER_AGENT, AGENT)
         .body(())

@@ -162,8 +162,9 @@ fn turns_go_on_over_changes_and_differ_between_workers() {
         let second = rig.cluster(json!({ "endpoints": endpoints, "retries": { "connect": 0 } }));
         rig.local.adopt(|_| Some(&second));
         assert_eq!(picks(&rig.local, &second), [2, 0]);
-        let starts: Vec<usize> =
-            (0..3).map(|worker| picks(&Local::new(rig.clock.clone(), worker, 1), &first)[0]).collect();
+        let starts: Vec<usize> = (0..3)
+            .map(|worker| picks(&Local::new(rig.clock.clone(), rig.outbox.clone(), worker, 1), &first)[0])
+            .collect();
         assert_eq!(starts, [0, 1, 0]);
     });
 }

@@ -1,10 +1,21 @@
 use std::sync::Arc;
 
 use evergate_contract::config::Upstream;
+use evergate_wire::Socket;
 use serde_json::json;
 
 use super::*;
+use crate::connect::Connected;
 use crate::testing::{Rig, Server, run};
+
+/// A new connection to the pool's endpoint.
+async fn connect(pool: &Pool) -> Stream {
+    let carrier = |tcp| Socket::new(tcp, &Rc::default());
+    match pool.connector().connect(false, carrier).await.unwrap() {
+        Connected::Http1(stream) => stream,
+        Connected::Http2(_) => panic!("HTTP/2 in clear text by default"),
+    }
+}
 
 /// A pool of one worker for that endpoint, with a connection of it.
 async fn pool(server: &Server) -> (Rc<Pool>, Box<Conn>) {
@@ -12,9 +23,7 @@ async fn pool(server: &Server) -> (Rc<Pool>, Box<Conn>) {
     let spec: Arc<Upstream> = Arc::new(serde_json::from_value(json!({ "endpoints": [server.url] })).unwrap());
     let cluster = rig.cluster(serde_json::to_value(&*spec).unwrap());
     let pool = Pool::new(&cluster.members()[0].connector, &rig.clock, &spec);
-    let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
-        panic!("HTTP/2 in clear text by default")
-    };
+    let stream = connect(&pool).await;
     (pool, Conn::new(stream))
 }
 
@@ -37,23 +46,19 @@ fn the_newest_is_taken_first_and_none_when_a_new_one_is_wanted() {
     run(async {
         let server = Server::start(|peer, _| peer.stay()).await;
         let (pool, first) = pool(&server).await;
-        let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
-            panic!("HTTP/2 in clear text by default")
-        };
+        let stream = connect(&pool).await;
         let second = Conn::new(stream);
-        let port = |conn: &Conn| conn.wire.io.tcp().local_addr().unwrap().port();
-        let newest = port(&second);
+        let place = |conn: &Conn| std::ptr::from_ref(conn);
+        let newest = place(&second);
         pool.put(first);
         pool.put(second);
         assert!(matches!(pool.find(false, true), Some(Found::Nothing(None))));
         let Some(Found::Idle(conn)) = pool.find(false, false) else { panic!("nothing idle") };
-        assert_eq!(port(&conn), newest);
+        assert_eq!(place(&conn), newest);
         pool.close();
         pool.put(conn);
         assert_eq!((pool.idle(), pool.is_empty()), (0, true), "what comes back to a closed pool is closed");
-        let crate::connect::Connected::Http1(stream) = pool.connector().connect(false).await.unwrap() else {
-            panic!("HTTP/2 in clear text by default")
-        };
+        let stream = connect(&pool).await;
         let (send, _connection) = h2::client::handshake(stream).await.unwrap();
         drop(pool.share(send, Rc::default()));
         assert!(pool.is_empty(), "and what is opened for it serves one request");

@@ -1,10 +1,13 @@
 //! Bodies off the wire: fixed length, chunked, until close.
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::BodyLength;
-use crate::body::{BodyError, Frame};
+use crate::{
+    body::{BodyError, Frame},
+    headers::Headers,
+};
 
 /// Longest line of a chunk size with its extensions, which are skipped (RFC 9112 §7.1.1).
 const CHUNK_LINE_MAX: usize = 256;
@@ -169,13 +172,13 @@ fn trailers_end(buf: &[u8], scanned: usize) -> Result<Option<usize>, BodyError> 
     if buf.len() > TRAILERS_MAX { Err(BodyError::Malformed("trailers are too large")) } else { Ok(None) }
 }
 
-fn trailers(block: &[u8]) -> Result<HeaderMap, BodyError> {
+fn trailers(block: &[u8]) -> Result<Headers, BodyError> {
     const BAD: BodyError = BodyError::Malformed("bad trailer");
     let mut slots = [httparse::EMPTY_HEADER; TRAILERS_COUNT_MAX];
     let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(block, &mut slots) else {
         return Err(BAD);
     };
-    let mut map = HeaderMap::with_capacity(parsed.len());
+    let mut map = Headers::with_capacity(parsed.len());
     for h in parsed {
         let name = HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| BAD)?;
         map.append(name, HeaderValue::from_bytes(h.value).map_err(|_| BAD)?);

@@ -1,10 +1,10 @@
 //! Heads and bodies onto the wire.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 
 use super::BodyLength;
-use crate::{body::Frame, stream::Wire};
+use crate::{body::Frame, headers::Headers, stream::Wire};
 
 /// Puts a body on the wire as its head promised.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +76,7 @@ impl Encoder {
 pub fn write_response_head(
     out: &mut BytesMut,
     status: StatusCode,
-    headers: &HeaderMap,
+    headers: &Headers,
     body: Option<BodyLength>,
     connection: Option<&HeaderValue>,
 ) {
@@ -98,7 +98,7 @@ pub fn write_request_head(
     out: &mut BytesMut,
     method: &Method,
     target: &str,
-    headers: &HeaderMap,
+    headers: &Headers,
     body: Option<BodyLength>,
     connection: Option<&HeaderValue>,
 ) {
@@ -112,7 +112,7 @@ pub fn write_request_head(
 
 fn finish_head(
     out: &mut BytesMut,
-    headers: &HeaderMap,
+    headers: &Headers,
     body: Option<BodyLength>,
     connection: Option<&HeaderValue>,
 ) {
@@ -132,8 +132,8 @@ fn finish_head(
     out.put_slice(b"\r\n");
 }
 
-fn write_headers(headers: &HeaderMap, out: &mut BytesMut) {
-    for (name, value) in headers {
+fn write_headers(headers: &Headers, out: &mut BytesMut) {
+    for (name, value) in headers.iter() {
         write_header(name.as_str(), value, out);
     }
 }

@@ -3,12 +3,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, request, response,
-    uri::Authority,
-};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, uri::Authority};
 
 use super::BodyLength;
+use crate::{
+    headers::{Headers, Repeated},
+    parts::{RequestParts, ResponseParts},
+};
 
 /// Header slots on the stack; documents may allow more, which then live on the heap.
 const HEADERS_INLINE: usize = 128;
@@ -57,7 +58,7 @@ pub struct Scan {
 #[derive(Debug)]
 pub struct RequestHead {
     /// Method, target, headers as they came.
-    pub parts: request::Parts,
+    pub parts: RequestParts,
     /// How its body ends.
     pub body: BodyLength,
     /// The client wants to go on after this exchange.
@@ -72,7 +73,7 @@ pub struct RequestHead {
 #[derive(Debug)]
 pub struct ResponseHead {
     /// Status and headers as they came.
-    pub parts: response::Parts,
+    pub parts: ResponseParts,
     /// How its body ends.
     pub body: BodyLength,
     /// The connection can be used again after the body.
@@ -146,10 +147,9 @@ fn request_in<'b>(
     let (headers, says) = collect(head, parsed.headers)?;
     let body = says.request_body(version)?;
     check_target(&method, &uri, &headers, version)?;
-    let mut parts = request::Request::new(()).into_parts().0;
-    let upgrade = says.upgrade && headers.contains_key(header::UPGRADE) && version == Version::HTTP_11;
+    let upgrade = says.upgrade && headers.contains(header::UPGRADE) && version == Version::HTTP_11;
     let expect_continue = says.expect_continue && version == Version::HTTP_11;
-    (parts.method, parts.uri, parts.version, parts.headers) = (method, uri, version, headers);
+    let parts = RequestParts { method, uri, version, headers };
     Ok(RequestHead { parts, body, keep_alive: says.keep_alive(version), expect_continue, upgrade })
 }
 
@@ -193,9 +193,7 @@ fn response_in<'b>(
     let (headers, says) = collect(head, parsed.headers)?;
     let body = says.response_body(status, method, version)?;
     let keep_alive = says.keep_alive(version) && body != BodyLength::UntilClose;
-    let mut parts = response::Response::new(()).into_parts().0;
-    (parts.status, parts.version, parts.headers) = (status, version, headers);
-    Ok(ResponseHead { parts, body, keep_alive })
+    Ok(ResponseHead { parts: ResponseParts { status, headers }, body, keep_alive })
 }
 
 fn parse_error(e: httparse::Error) -> HeadError {
@@ -225,8 +223,8 @@ struct Says {
     expect_continue: bool,
 }
 
-fn collect(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(HeaderMap, Says), HeadError> {
-    let mut headers = HeaderMap::with_capacity(parsed.len() + HEADERS_ADDED);
+fn collect(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(Headers, Says), HeadError> {
+    let mut headers = Headers::with_capacity(parsed.len() + HEADERS_ADDED);
     let mut says = Says::default();
     for h in parsed {
         let name =
@@ -308,12 +306,8 @@ fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
 }
 
 /// RFC 9112 §3.2: exactly one Host, and it agrees with an absolute target.
-fn check_target(method: &Method, uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(), HeadError> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(HeadError::Malformed("more than one Host"));
-    }
+fn check_target(method: &Method, uri: &Uri, headers: &Headers, version: Version) -> Result<(), HeadError> {
+    let host = headers.only(&header::HOST).map_err(|Repeated| HeadError::Malformed("more than one Host"))?;
     let Some(host) = host else {
         return if version == Version::HTTP_11 { Err(HeadError::Malformed("no Host")) } else { Ok(()) };
     };

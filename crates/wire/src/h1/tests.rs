@@ -217,8 +217,8 @@ proptest! {
 #[test]
 fn heads_are_written_plainly() {
     let mut out = BytesMut::new();
-    let mut headers = http::HeaderMap::new();
-    headers.insert("x-a", "1".parse().unwrap());
+    let mut headers = crate::Headers::new();
+    headers.insert(http::HeaderName::from_static("x-a"), "1".parse().unwrap());
     write_response_head(&mut out, StatusCode::NOT_FOUND, &headers, Some(BodyLength::Fixed(5)), None);
     assert_eq!(out, Bytes::from_static(b"HTTP/1.1 404 Not Found\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n"));
     out.clear();

@@ -35,10 +35,10 @@ fn requests_are_written_as_asked() {
         )
         .await;
         let mut hostless = ask("GET http://other/");
-        hostless.parts.headers.clear();
+        hostless.parts.headers.retain(|_| false);
         check(hostless, "GET / HTTP/1.1\nhost: other\n\n").await;
         let mut hostless = ask("GET /");
-        hostless.parts.headers.clear();
+        hostless.parts.headers.retain(|_| false);
         check(hostless, "GET / HTTP/1.1\nhost: ENDPOINT\n\n").await;
     });
 }
@@ -131,7 +131,7 @@ fn lengths_that_speak_of_no_body_are_passed_on() {
             let rig = Rig::new();
             let cluster = rig.cluster(json!({ "endpoints": [server.url] }));
             let incoming = rig.send(&cluster, ask(&format!("{method} /"))).await.unwrap();
-            let got = incoming.parts.headers.get("content-length").map(|v| v.to_str().unwrap());
+            let got = incoming.parts.headers.get(http::header::CONTENT_LENGTH).map(|v| v.to_str().unwrap());
             assert_eq!(got, length, "{method} {answer:?}");
         };
         check("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", Some("7")).await;

@@ -104,7 +104,7 @@ impl Upload {
     pub(super) fn waits(&self, wire: &Wire) -> Waits {
         match self.stage {
             Stage::Done | Stage::Failed => Waits::Nothing,
-            Stage::Open if wire.unsent() == 0 => Waits::Client,
+            Stage::Open if !wire.is_stalled() => Waits::Client,
             Stage::Open | Stage::Flushing => Waits::Peer,
         }
     }
