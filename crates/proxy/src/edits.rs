@@ -36,10 +36,10 @@ impl Edits {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            headers.insert(name, value);
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            headers.append(name, value);
         }
     }
 }

@@ -87,7 +87,7 @@ pub(crate) async fn answer(
     };
     let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
     let parts = answer.parts();
-    parts.headers.insert(headers::REQUEST_ID, id);
+    parts.headers.insert(&headers::REQUEST_ID, &id);
     tally.status = parts.status;
     (answer, tally)
 }
@@ -128,13 +128,13 @@ async fn routed(
     }
     let parts = &request.parts;
     if let Some(expect) = parts.headers.get(header::EXPECT)
-        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+        && !expect.eq_ignore_ascii_case(b"100-continue")
     {
         return Err(refuse(FaultKind::ExpectationFailed));
     }
     let head = Head {
         method: &parts.method,
-        host: parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()),
+        host: parts.headers.text(header::HOST),
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &parts.headers,
@@ -236,11 +236,15 @@ async fn send(
     }
     let number = forward.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
     let cluster = snapshot.clusters.get(number).and_then(Option::as_ref).ok_or(FaultKind::NotReady)?;
-    let upgrade = if request.upgrade { parts.headers.get(header::UPGRADE).cloned() } else { None };
+    let upgrade = parts
+        .headers
+        .get(header::UPGRADE)
+        .filter(|_| request.upgrade)
+        .and_then(|u| HeaderValue::from_bytes(u).ok());
     hop::strip(&mut parts.headers, Kept::Te);
     headers::add_forwarded(&mut parts.headers, conn, via);
     if let Some(host) = &forward.host {
-        parts.headers.insert(header::HOST, host.clone());
+        parts.headers.insert(header::HOST, host);
     }
     route.request.apply(&mut parts.headers);
     let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout(), informational: inform };

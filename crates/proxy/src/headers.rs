@@ -18,38 +18,31 @@ const REQUEST_ID_MAX: usize = 128;
 /// Adds what tells the upstream of the client. What a client says of itself in `-Proto` and `-Host` is replaced; to
 /// `-For` the address that we see is appended.
 pub(crate) fn add_forwarded(headers: &mut Headers, conn: &Conn, via: &HeaderValue) {
-    let mine = &conn.forwarded_for;
-    let chain = match headers.get(&FORWARDED_FOR) {
-        None => mine.clone(),
-        Some(_) => joined(headers, &FORWARDED_FOR, mine),
-    };
-    headers.insert(FORWARDED_FOR, chain);
+    add_to_list(headers, &FORWARDED_FOR, &conn.forwarded_for);
     let proto = HeaderValue::from_static(if conn.incarnation().tls { "https" } else { "http" });
     headers.insert(FORWARDED_PROTO, proto);
-    match headers.get(header::HOST).cloned() {
-        Some(host) => headers.insert(FORWARDED_HOST, host),
-        None => drop(headers.remove(FORWARDED_HOST)),
-    }
-    let via = if headers.contains(header::VIA) { joined(headers, &header::VIA, via) } else { via.clone() };
-    headers.insert(header::VIA, via);
+    headers.insert_from(FORWARDED_HOST, header::HOST);
+    add_to_list(headers, &header::VIA, via);
 }
 
-/// All values of a header and one more, as one list.
-fn joined(headers: &Headers, name: &HeaderName, last: &HeaderValue) -> HeaderValue {
-    let mut all: Vec<_> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
+/// Makes all values of a header and one more one list.
+fn add_to_list(headers: &mut Headers, name: &HeaderName, last: &HeaderValue) {
+    let mut all: Vec<&[u8]> = headers.get_all(name).collect();
+    if all.is_empty() {
+        return headers.append(name, last);
+    }
     all.push(last.as_bytes());
-    HeaderValue::from_bytes(&all.join(&b", "[..])).unwrap_or_else(|_| last.clone())
+    match HeaderValue::from_bytes(&all.join(&b", "[..])) {
+        Ok(list) => headers.insert(name, list),
+        Err(_) => headers.insert(name, last),
+    }
 }
 
 /// True if this gateway is in the request's `Via` already (RFC 9110 §7.6.3).
 #[must_use]
 pub(crate) fn has_been_here(headers: &Headers, via: &HeaderValue) -> bool {
-    if !headers.contains(header::VIA) {
-        return false;
-    }
-    let mine = received_by(via.as_bytes());
-    let mut entries = headers.get_all(&header::VIA).flat_map(|v| v.as_bytes().split(|b| *b == b','));
-    entries.any(|entry| received_by(entry) == mine)
+    let is_mine = |entry: &[u8]| received_by(entry) == received_by(via.as_bytes());
+    headers.get_all(header::VIA).any(|value| value.split(|b| *b == b',').any(is_mine))
 }
 
 /// Who an entry of `Via` says it was: `1.1 name (comment)`.
@@ -59,14 +52,13 @@ fn received_by(entry: &[u8]) -> Option<&[u8]> {
 
 /// The client's request id if it is one, else a new one. It stands in `headers` afterwards.
 pub(crate) fn request_id(headers: &mut Headers, rng: &Rng) -> HeaderValue {
-    let usable = |v: &&HeaderValue| {
-        !v.is_empty() && v.len() <= REQUEST_ID_MAX && v.as_bytes().iter().all(u8::is_ascii_graphic)
-    };
-    if let Some(id) = headers.get(&REQUEST_ID).filter(usable) {
-        return id.clone();
+    let usable = |v: &&[u8]| !v.is_empty() && v.len() <= REQUEST_ID_MAX && v.iter().all(u8::is_ascii_graphic);
+    if let Some(id) = headers.get(&REQUEST_ID).filter(usable).and_then(|id| HeaderValue::from_bytes(id).ok())
+    {
+        return id;
     }
     let id = new_id(rng);
-    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(&REQUEST_ID, &id);
     id
 }
 

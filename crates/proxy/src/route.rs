@@ -148,7 +148,7 @@ impl Respond {
         }
         Respond {
             status: StatusCode::from_u16(respond.status).unwrap_or(StatusCode::OK),
-            headers,
+            headers: headers.shrunk(),
             body: Bytes::from(respond.body.clone()),
         }
     }

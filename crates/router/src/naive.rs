@@ -63,7 +63,7 @@ fn path(matches: &Match, head: &Head<'_>) -> bool {
 fn past_path(matches: &Match, head: &Head<'_>) -> bool {
     let header = |(name, text): (&String, &TextMatch)| {
         let values: Vec<_> =
-            head.headers.get_all(&name.parse().unwrap()).map(|v| v.to_str().unwrap()).collect();
+            head.headers.get_all(&name.parse().unwrap()).map(|v| std::str::from_utf8(v).unwrap()).collect();
         holds(text, &values)
     };
     let parameter = |(name, text): (&String, &TextMatch)| {

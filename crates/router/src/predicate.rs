@@ -7,7 +7,7 @@ use evergate_contract::{
     pattern,
 };
 use evergate_wire::Headers;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use percent_encoding::percent_decode;
 use regex::Regex;
 
@@ -77,14 +77,12 @@ impl Text {
         }
     }
 
-    fn holds_of_bytes(&self, value: &HeaderValue) -> bool {
+    fn holds_of_bytes(&self, value: &[u8]) -> bool {
         match self {
-            Text::Exact(text) => value.as_bytes() == text.as_bytes(),
-            Text::Prefix(text) => value.as_bytes().starts_with(text.as_bytes()),
+            Text::Exact(text) => value == text.as_bytes(),
+            Text::Prefix(text) => value.starts_with(text.as_bytes()),
             // A value that is no text matches no regex.
-            Text::Regex(regex) => {
-                std::str::from_utf8(value.as_bytes()).is_ok_and(|value| regex.is_match(value))
-            }
+            Text::Regex(regex) => std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value)),
             Text::Present(there) => *there,
         }
     }
@@ -116,6 +114,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

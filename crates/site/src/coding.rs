@@ -1,6 +1,6 @@
 //! Which precompressed sibling of a file a client takes (RFC 9110 §12.5.3).
 
-use evergate_wire::Headers;
+use evergate_wire::{Headers, headers::as_text};
 use http::{HeaderValue, header::ACCEPT_ENCODING};
 
 /// A content coding that a file may have beside it.
@@ -53,7 +53,7 @@ impl Coding {
 /// are none. The bare file is always there as the last resort, even where the client says it wants it not.
 pub(crate) fn wanted(headers: &Headers) -> impl Iterator<Item = Coding> + use<> {
     let (mut codings, mut identity, mut others) = ([None; 3], None, None);
-    let elements = headers.get_all(&ACCEPT_ENCODING).filter_map(|line| line.to_str().ok());
+    let elements = headers.get_all(&ACCEPT_ENCODING).filter_map(as_text);
     for element in elements.flat_map(|line| line.split(',')) {
         let mut parts = element.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
@@ -99,7 +99,7 @@ mod tests {
     fn of(lines: &[&str]) -> Vec<Coding> {
         let mut headers = Headers::new();
         for line in lines {
-            headers.append(ACCEPT_ENCODING, line.parse().unwrap());
+            headers.append(ACCEPT_ENCODING, line.parse::<HeaderValue>().unwrap());
         }
         wanted(&headers).collect()
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use evergate_wire::Headers;
+use evergate_wire::{Headers, headers::as_text};
 use http::{
     HeaderName, HeaderValue,
     header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE},
@@ -171,7 +171,7 @@ fn tags(headers: &Headers, name: &HeaderName) -> Option<Tags> {
     let mut found = None;
     for line in headers.get_all(name) {
         let list = found.get_or_insert_with(Vec::new);
-        let mut rest = line.to_str().unwrap_or_default();
+        let mut rest = as_text(line).unwrap_or_default();
         if rest.trim() == "*" {
             return Some(Tags::Any);
         }
@@ -193,9 +193,7 @@ fn tag(list: &str) -> Option<(Tag, &str)> {
 
 /// The value of a header that may stand only once.
 fn only<'a>(headers: &'a Headers, name: &HeaderName) -> Option<&'a str> {
-    let mut lines = headers.get_all(name);
-    let line = lines.next()?.to_str().ok()?;
-    if lines.next().is_none() { Some(line.trim()) } else { None }
+    headers.only(name).ok().flatten().and_then(as_text).map(str::trim)
 }
 
 /// An HTTP date in seconds since 1970.
@@ -224,7 +222,7 @@ mod tests {
     fn judge(headers: &[(&'static str, &str)], state: &Validators) -> Verdict {
         let mut map = Headers::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_static(name), value.parse().unwrap());
+            map.append(HeaderName::from_static(name), value.parse::<HeaderValue>().unwrap());
         }
         Condition::of(&map).judge(state)
     }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use evergate_wire::Headers;
+use evergate_wire::{Headers, headers::as_text};
 use http::header::RANGE;
 
 /// A range as it is asked for, before the length is known.
@@ -24,12 +24,8 @@ pub(crate) struct Unsatisfiable;
 impl Spec {
     /// `None` if there is no `Range`, or one that is to be ignored: malformed, several ranges, another unit.
     pub(crate) fn of(headers: &Headers) -> Option<Spec> {
-        let mut lines = headers.get_all(&RANGE);
-        let line = lines.next()?;
-        if lines.next().is_some() {
-            return None;
-        }
-        let (unit, range) = line.to_str().ok()?.split_once('=')?;
+        let line = headers.only(&RANGE).ok()??;
+        let (unit, range) = as_text(line)?.split_once('=')?;
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return None;
         }
@@ -75,7 +71,7 @@ mod tests {
     fn of(lines: &[&str]) -> Option<Spec> {
         let mut headers = Headers::new();
         for line in lines {
-            headers.append(RANGE, line.parse().unwrap());
+            headers.append(RANGE, line.parse::<http::HeaderValue>().unwrap());
         }
         Spec::of(&headers)
     }

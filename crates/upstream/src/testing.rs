@@ -141,7 +141,7 @@ pub(crate) fn ask(line: &str) -> Ask {
 
 impl Ask {
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Ask {
-        self.parts.headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        self.parts.headers.append(HeaderName::from_static(name), value.parse::<HeaderValue>().unwrap());
         self
     }
 

@@ -1,8 +1,8 @@
 //! Headers that belong to one hop (RFC 9110 §7.6.1): taken off by a proxy in both directions.
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, header};
 
-use crate::headers::Headers;
+use crate::headers::{Headers, Names};
 
 /// Hop-by-hop headers that stay all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,38 +17,44 @@ pub enum Kept {
     Upgrade,
 }
 
+static HOPS: Names<7> = Names::of([
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "content-length",
+    "te",
+    "upgrade",
+]);
+
 /// Takes out what is meant for one hop only, and what `Connection` names.
 pub fn strip(headers: &mut Headers, kept: Kept) {
     let mut named = Vec::new();
-    for (name, value) in headers.iter() {
-        if *name == header::CONNECTION {
-            names(value, &mut named);
-        }
+    headers.get_all(header::CONNECTION).for_each(|value| names(value, &mut named));
+    let is_named = |name: &[u8]| named.iter().any(|n| n.as_str().as_bytes().eq_ignore_ascii_case(name));
+    if !named.is_empty() {
+        headers.retain(|name| !is_named(name));
     }
-    headers.retain(|name| !is_of_one_hop(name, kept) && !named.contains(name));
-}
-
-fn is_of_one_hop(name: &HeaderName, kept: Kept) -> bool {
-    match name.as_str() {
-        "connection" | "transfer-encoding" | "keep-alive" | "proxy-connection" => true,
-        "content-length" => kept != Kept::Length,
-        "te" => kept != Kept::Te,
-        "upgrade" => kept != Kept::Upgrade,
-        _ => false,
-    }
+    let but = match kept {
+        Kept::Nothing => "",
+        Kept::Te => "te",
+        Kept::Length => "content-length",
+        Kept::Upgrade => "upgrade",
+    };
+    headers.remove_all(&HOPS, but);
 }
 
 /// The headers that a value of `Connection` names, past those that have a rule of their own. `Host` belongs to
 /// the request, whatever is said here.
-fn names(value: &HeaderValue, named: &mut Vec<HeaderName>) {
-    for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+fn names(value: &[u8], named: &mut Vec<HeaderName>) {
+    for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
         let is = |word: &str| token.eq_ignore_ascii_case(word.as_bytes());
         if is("close") || is("keep-alive") || is("") || is("host") {
             continue;
         }
         match HeaderName::from_bytes(token) {
             // It goes anyway, or stays because it is kept.
-            Ok(name) if is_of_one_hop(&name, Kept::Nothing) => {}
+            Ok(name) if HOPS.has(name.as_str().as_bytes()) => {}
             Ok(name) => named.push(name),
             // What is no name is no header's.
             Err(_) => {}
@@ -58,6 +64,8 @@ fn names(value: &HeaderValue, named: &mut Vec<HeaderName>) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn map(rows: &[(&str, &str)]) -> Headers {

@@ -10,7 +10,7 @@ use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{
     Headers, RequestParts, ResponseParts, Wire,
     h2::{Received, SendError, Sending},
-    headers::Repeated,
+    headers::{Repeated, as_text},
 };
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderValue, Method, StatusCode, header};
@@ -211,7 +211,7 @@ fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, 
     let host = parts.headers.only(&header::HOST);
     let host = host.map_err(|Repeated| FaultKind::BadRequest("more than one Host"))?;
     match (parts.uri.authority(), host) {
-        (Some(a), Some(h)) if !a.as_str().as_bytes().eq_ignore_ascii_case(h.as_bytes()) => {
+        (Some(a), Some(h)) if !a.as_str().as_bytes().eq_ignore_ascii_case(h) => {
             return Err(FaultKind::BadRequest(":authority and Host differ"));
         }
         (Some(a), _) if a.as_str().contains('@') => return Err(FaultKind::BadRequest("bad :authority")),
@@ -226,7 +226,7 @@ fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, 
     match parts.headers.only(&header::CONTENT_LENGTH) {
         Err(Repeated) => Err(FaultKind::BadRequest("more than one Content-Length")),
         Ok(Some(one)) => {
-            let digits = one.to_str().ok().filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
+            let digits = as_text(one).filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
             digits.and_then(|s| s.parse().ok()).map(Some).ok_or(FaultKind::BadRequest("bad Content-Length"))
         }
         Ok(None) => Ok(None),

@@ -1,6 +1,6 @@
 use super::*;
 use evergate_wire::Frame;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 use std::{
     fs,
@@ -54,7 +54,7 @@ impl Served {
     ) -> Result<Reply, Fault> {
         let mut map = Headers::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_static(name), value.parse().unwrap());
+            map.append(HeaderName::from_static(name), value.parse::<HeaderValue>().unwrap());
         }
         let method: Method = method.parse().unwrap();
         self.runtime

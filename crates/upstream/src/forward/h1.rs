@@ -67,7 +67,7 @@ fn write_head(call: &mut Call<'_>, authority: &str, length: Option<BodyLength>, 
         parts.headers.insert(header::HOST, host);
     }
     if let Some(upgrade) = &call.upgrade {
-        parts.headers.insert(header::UPGRADE, upgrade.clone());
+        parts.headers.insert(header::UPGRADE, upgrade);
     }
     let out = conn.wire.small();
     let target = parts.uri.path_and_query().map_or("/", |t| t.as_str());

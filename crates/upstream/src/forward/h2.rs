@@ -110,7 +110,7 @@ fn request(call: &Call<'_>, connector: &Connector) -> Result<Request<()>, http::
     }
     headers.remove(header::HOST);
     let host = call.parts.headers.get(header::HOST).filter(|host| !call.hostless && !host.is_empty());
-    let authority = host.map_or(connector.authority().as_bytes(), HeaderValue::as_bytes);
+    let authority = host.unwrap_or(connector.authority().as_bytes());
     if let Some(h1::BodyLength::Fixed(n)) = h1::framing(&call.parts.method, &call.body) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));
     }
@@ -190,7 +190,7 @@ impl Exchange {
         let (parts, stream) = response.into_parts();
         let mut parts = ResponseParts::from(parts);
         let bodiless = call.parts.method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
-        let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let length = parts.headers.text(header::CONTENT_LENGTH).and_then(|v| v.parse().ok());
         hop::strip(&mut parts.headers, if bodiless { Kept::Length } else { Kept::Nothing });
         let lease = call.lease.take();
         let body = if stream.is_end_stream() {

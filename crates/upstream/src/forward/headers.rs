@@ -16,22 +16,14 @@ pub(super) struct Prepared {
 pub(super) fn prepare(parts: &mut RequestParts) -> Prepared {
     root_query(&mut parts.uri);
     let headers = &mut parts.headers;
-    let (mut expect, mut te, mut host) = (false, false, false);
-    // One look at each name is cheaper than asking for three.
-    for (name, _) in headers.iter() {
-        expect |= *name == header::EXPECT;
-        te |= *name == header::TE;
-        host |= *name == header::HOST;
-    }
-    if expect {
-        headers.remove(header::EXPECT);
-    }
-    let trailers = te && headers.get(header::TE).is_some_and(|value| has_token(value, "trailers"));
+    headers.remove(header::EXPECT);
+    let trailers = headers.get(header::TE).is_some_and(|value| has_token(value, "trailers"));
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    } else if te {
+    } else {
         headers.remove(header::TE);
     }
+    let mut host = headers.contains(header::HOST);
     if !host && let Some(value) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
         headers.insert(header::HOST, value);
         host = true;
@@ -56,7 +48,7 @@ fn root_query(uri: &mut Uri) {
 
 /// HTTP/2 may send each cookie by itself; HTTP/1 wants one line (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut Headers) {
-    let crumbs: Vec<&[u8]> = headers.get_all(&header::COOKIE).map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(&header::COOKIE).collect();
     if crumbs.len() > 1
         && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
@@ -64,8 +56,8 @@ fn join_cookies(headers: &mut Headers) {
     }
 }
 
-fn has_token(value: &HeaderValue, token: &str) -> bool {
-    value.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+fn has_token(value: &[u8], token: &str) -> bool {
+    value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
 #[cfg(test)]
@@ -96,7 +88,7 @@ mod tests {
         check(Version::HTTP_2, "http://a:1/", &[], false, &[("host", "a:1")]);
         check(Version::HTTP_2, "http://a:1/", &[host], false, &[host]);
         let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), host];
-        check(Version::HTTP_2, "/", &crumbs, false, &[("cookie", "a=1; b=2"), host]);
+        check(Version::HTTP_2, "/", &crumbs, false, &[host, ("cookie", "a=1; b=2")]);
         check(Version::HTTP_11, "/", &crumbs, false, &crumbs);
     }
 }

@@ -1,9 +1,8 @@
 //! Bodies off the wire: fixed length, chunked, until close.
 
-use bytes::{Buf, BytesMut};
-use http::{HeaderName, HeaderValue};
+use bytes::{Buf, Bytes, BytesMut};
 
-use super::BodyLength;
+use super::{BodyLength, lines};
 use crate::{
     body::{BodyError, Frame},
     headers::Headers,
@@ -122,9 +121,9 @@ impl Decoder {
                         return Ok(Decoded::More);
                     };
                     self.0 = State::Done;
-                    let block = buf.split_to(end);
+                    let block = buf.split_to(end).freeze();
                     if end > 2 {
-                        return Ok(Decoded::Frame(Frame::Trailers(trailers(&block)?)));
+                        return Ok(Decoded::Frame(Frame::Trailers(trailers(block)?)));
                     }
                 }
             }
@@ -172,16 +171,7 @@ fn trailers_end(buf: &[u8], scanned: usize) -> Result<Option<usize>, BodyError> 
     if buf.len() > TRAILERS_MAX { Err(BodyError::Malformed("trailers are too large")) } else { Ok(None) }
 }
 
-fn trailers(block: &[u8]) -> Result<Headers, BodyError> {
-    const BAD: BodyError = BodyError::Malformed("bad trailer");
-    let mut slots = [httparse::EMPTY_HEADER; TRAILERS_COUNT_MAX];
-    let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(block, &mut slots) else {
-        return Err(BAD);
-    };
-    let mut map = Headers::with_capacity(parsed.len());
-    for h in parsed {
-        let name = HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| BAD)?;
-        map.append(name, HeaderValue::from_bytes(h.value).map_err(|_| BAD)?);
-    }
-    Ok(map)
+fn trailers(block: Bytes) -> Result<Headers, BodyError> {
+    let lines = lines::headers(&block, 0, TRAILERS_COUNT_MAX, |_, _| Ok(()));
+    lines.map(|lines| Headers::received(block, lines)).map_err(|_| BodyError::Malformed("bad trailer"))
 }

@@ -1,7 +1,7 @@
 //! Heads and bodies onto the wire.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::BodyLength;
 use crate::{body::Frame, headers::Headers, stream::Wire};
@@ -32,7 +32,7 @@ impl Encoder {
                 if self.length == BodyLength::Chunked {
                     let out = wire.small();
                     out.put_slice(b"0\r\n");
-                    write_headers(&map, out);
+                    map.write(out);
                     out.put_slice(b"\r\n");
                     self.length = BodyLength::Fixed(0);
                 }
@@ -116,7 +116,7 @@ fn finish_head(
     body: Option<BodyLength>,
     connection: Option<&HeaderValue>,
 ) {
-    write_headers(headers, out);
+    headers.write(out);
     match body {
         Some(BodyLength::Fixed(n)) => {
             out.put_slice(b"content-length: ");
@@ -127,22 +127,10 @@ fn finish_head(
         Some(BodyLength::UntilClose) | None => {}
     }
     if let Some(value) = connection {
-        write_header(header::CONNECTION.as_str(), value, out);
+        out.put_slice(b"connection: ");
+        out.put_slice(value.as_bytes());
+        out.put_slice(b"\r\n");
     }
-    out.put_slice(b"\r\n");
-}
-
-fn write_headers(headers: &Headers, out: &mut BytesMut) {
-    for (name, value) in headers.iter() {
-        write_header(name.as_str(), value, out);
-    }
-}
-
-fn write_header(name: &str, value: &HeaderValue, out: &mut BytesMut) {
-    out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
     out.put_slice(b"\r\n");
 }
 

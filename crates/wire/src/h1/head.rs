@@ -1,20 +1,16 @@
 //! Request and response heads: bytes to `http` types.
 
-use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header, uri::Authority};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{Method, StatusCode, Uri, Version, header, uri::Authority};
+use memchr::memmem::Finder;
 
-use super::BodyLength;
+use super::{BodyLength, lines};
 use crate::{
     headers::{Headers, Repeated},
     parts::{RequestParts, ResponseParts},
 };
-
-/// Header slots on the stack; documents may allow more, which then live on the heap.
-const HEADERS_INLINE: usize = 128;
-/// Headers that are usually added to a head on its way.
-const HEADERS_ADDED: usize = 8;
 
 /// How much of a head is taken.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +20,6 @@ pub struct HeadLimits {
     /// Number of headers.
     pub headers: usize,
 }
-
-/// Where httparse puts a header; filling thousands of bytes with nothing first would show in the profile.
-type Slot<'b> = MaybeUninit<httparse::Header<'b>>;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +42,6 @@ pub enum HeadError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     at: usize,
-    line: usize,
     /// An empty line before the head was let pass.
     passed: bool,
 }
@@ -80,27 +72,36 @@ pub struct ResponseHead {
     pub keep_alive: bool,
 }
 
+/// The end of a head. Most heads are looked at once, whole; then this is all the search there is.
+static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 impl Scan {
     /// End of the head in `buf` (behind the empty line), if it is there. Every line must end in CR LF.
     fn end(&mut self, buf: &[u8], limits: HeadLimits) -> Result<Option<usize>, HeadError> {
-        while let Some(n) = buf.get(self.at..).and_then(|rest| memchr::memchr(b'\n', rest)) {
-            let lf = self.at + n;
-            if lf == 0 || buf.get(lf - 1) != Some(&b'\r') {
-                return Err(HeadError::Malformed("a line ends in a bare LF"));
-            }
-            if lf - self.line == 1 && self.line > 0 {
-                return if lf < limits.bytes { Ok(Some(lf + 1)) } else { Err(HeadError::TooLarge) };
-            }
-            self.at = lf + 1;
-            self.line = lf + 1;
+        let from = self.at.saturating_sub(3);
+        let new = buf.get(from..).unwrap_or_default();
+        let end = END.find(new).map(|at| from + at + 4);
+        let head = new.get(..end.map_or(new.len(), |end| end - from)).unwrap_or_default();
+        // The first of the new bytes was looked at before, unless it is the first of all.
+        if has_bare_lf(head) || buf.starts_with(b"\n") {
+            return Err(HeadError::Malformed("a line ends in a bare LF"));
+        }
+        if let Some(end) = end {
+            return if end <= limits.bytes { Ok(Some(end)) } else { Err(HeadError::TooLarge) };
         }
         self.at = buf.len();
         match buf.len() > limits.bytes {
             false => Ok(None),
-            true if self.line == 0 => Err(HeadError::UriTooLong),
+            true if memchr::memchr(b'\n', buf).is_none() => Err(HeadError::UriTooLong),
             true => Err(HeadError::TooLarge),
         }
     }
+}
+
+/// True if a LF follows anything but a CR. Looks at every pair, so that many are looked at at once.
+fn has_bare_lf(text: &[u8]) -> bool {
+    let pairs = text.iter().zip(text.get(1..).unwrap_or_default());
+    pairs.fold(false, |bad, (a, b)| bad | ((*b == b'\n') & (*a != b'\r')))
 }
 
 /// Takes a whole request head off the front of `buf`; `None` if it is not all there yet.
@@ -109,42 +110,24 @@ pub fn parse_request(
     scan: &mut Scan,
     limits: HeadLimits,
 ) -> Result<Option<RequestHead>, HeadError> {
-    if scan.line == 0 && !scan.passed && buf.starts_with(b"\r\n") {
+    if scan.at < 3 && !scan.passed && buf.starts_with(b"\r\n") {
         // RFC 9112 §2.2: one empty line before a request is let pass.
-        let _ = buf.split_to(2);
+        buf.advance(2);
         *scan = Scan { passed: true, ..Scan::default() };
     }
     let Some(end) = scan.end(buf, limits)? else { return Ok(None) };
     *scan = Scan::default();
-    let head = buf.split_to(end).freeze();
-    if limits.headers <= HEADERS_INLINE {
-        request_in(&head, &mut [const { MaybeUninit::uninit() }; HEADERS_INLINE], limits).map(Some)
-    } else {
-        request_in(&head, &mut vec![MaybeUninit::uninit(); limits.headers], limits).map(Some)
-    }
+    request_in(buf.split_to(end).freeze(), limits).map(Some)
 }
 
-fn request_in<'b>(
-    head: &'b Bytes,
-    slots: &mut [Slot<'b>],
-    limits: HeadLimits,
-) -> Result<RequestHead, HeadError> {
-    let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(head, slots) {
-        Ok(httparse::Status::Complete(n)) if n == head.len() => {}
-        Ok(_) => return Err(HeadError::Malformed("the head is not one request")),
-        Err(httparse::Error::Version) => return Err(HeadError::Version),
-        Err(e) => return Err(parse_error(e)),
-    }
-    if parsed.headers.len() > limits.headers {
-        return Err(HeadError::TooLarge);
-    }
-    let version = version(parsed.version);
-    let method = parsed.method.unwrap_or_default();
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Malformed("bad method"))?;
-    let target = head.slice_ref(parsed.path.unwrap_or_default().as_bytes());
-    let uri = Uri::from_maybe_shared(target).map_err(|_| HeadError::Malformed("bad request target"))?;
-    let (headers, says) = collect(head, parsed.headers)?;
+fn request_in(head: Bytes, limits: HeadLimits) -> Result<RequestHead, HeadError> {
+    let (line, at) = start_line(&head);
+    let (method, target, version) = lines::request_line(line)?;
+    let uri = Uri::from_maybe_shared(head.slice(target));
+    let uri = uri.map_err(|_| HeadError::Malformed("bad request target"))?;
+    let mut says = Says::default();
+    let lines = lines::headers(&head, at, limits.headers, |name, value| says.note(name, value))?;
+    let headers = Headers::received(head, lines);
     let body = says.request_body(version)?;
     check_target(&method, &uri, &headers, version)?;
     let upgrade = says.upgrade && headers.contains(header::UPGRADE) && version == Version::HTTP_11;
@@ -163,53 +146,24 @@ pub fn parse_response(
 ) -> Result<Option<ResponseHead>, HeadError> {
     let Some(end) = scan.end(buf, limits)? else { return Ok(None) };
     *scan = Scan::default();
-    let head = buf.split_to(end).freeze();
-    if limits.headers <= HEADERS_INLINE {
-        response_in(&head, &mut [const { MaybeUninit::uninit() }; HEADERS_INLINE], method, limits).map(Some)
-    } else {
-        response_in(&head, &mut vec![MaybeUninit::uninit(); limits.headers], method, limits).map(Some)
-    }
+    response_in(buf.split_to(end).freeze(), method, limits).map(Some)
 }
 
-fn response_in<'b>(
-    head: &'b Bytes,
-    slots: &mut [Slot<'b>],
-    method: &Method,
-    limits: HeadLimits,
-) -> Result<ResponseHead, HeadError> {
-    let mut parsed = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, slots) {
-        Ok(httparse::Status::Complete(n)) if n == head.len() => {}
-        Ok(_) => return Err(HeadError::Malformed("the head is not one response")),
-        Err(httparse::Error::Version) => return Err(HeadError::Version),
-        Err(e) => return Err(parse_error(e)),
-    }
-    if parsed.headers.len() > limits.headers {
-        return Err(HeadError::TooLarge);
-    }
-    let version = version(parsed.version);
-    let status = StatusCode::from_u16(parsed.code.unwrap_or_default())
-        .map_err(|_| HeadError::Malformed("bad status"))?;
-    let (headers, says) = collect(head, parsed.headers)?;
+fn response_in(head: Bytes, method: &Method, limits: HeadLimits) -> Result<ResponseHead, HeadError> {
+    let (line, at) = start_line(&head);
+    let (status, version) = lines::status_line(line)?;
+    let mut says = Says::default();
+    let lines = lines::headers(&head, at, limits.headers, |name, value| says.note(name, value))?;
+    let headers = Headers::received(head, lines);
     let body = says.response_body(status, method, version)?;
     let keep_alive = says.keep_alive(version) && body != BodyLength::UntilClose;
     Ok(ResponseHead { parts: ResponseParts { status, headers }, body, keep_alive })
 }
 
-fn parse_error(e: httparse::Error) -> HeadError {
-    match e {
-        httparse::Error::TooManyHeaders => HeadError::TooLarge,
-        httparse::Error::HeaderName => HeadError::Malformed("bad header name"),
-        httparse::Error::HeaderValue => HeadError::Malformed("bad header value"),
-        httparse::Error::NewLine => HeadError::Malformed("bad line end"),
-        httparse::Error::Status => HeadError::Malformed("bad status line"),
-        httparse::Error::Token => HeadError::Malformed("bad request line"),
-        httparse::Error::Version => HeadError::Version,
-    }
-}
-
-fn version(minor: Option<u8>) -> Version {
-    if minor == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 }
+/// The first line without its end, and where the next one begins.
+fn start_line(head: &[u8]) -> (&[u8], usize) {
+    let lf = memchr::memchr(b'\n', head).unwrap_or(head.len());
+    (head.get(..lf.saturating_sub(1)).unwrap_or_default(), lf + 1)
 }
 
 /// What the headers say of the message's framing and of the connection.
@@ -223,40 +177,33 @@ struct Says {
     expect_continue: bool,
 }
 
-fn collect(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<(Headers, Says), HeadError> {
-    let mut headers = Headers::with_capacity(parsed.len() + HEADERS_ADDED);
-    let mut says = Says::default();
-    for h in parsed {
-        let name =
-            HeaderName::from_bytes(h.name.as_bytes()).map_err(|_| HeadError::Malformed("bad header name"))?;
-        says.note(&name, h.value)?;
-        // httparse lets obs-text and tabs pass, as does HeaderValue; what it refuses here is a stray CR or NUL.
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(h.value));
-        headers.append(name, value.map_err(|_| HeadError::Malformed("bad header value"))?);
-    }
-    Ok((headers, says))
-}
-
 impl Says {
-    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), HeadError> {
-        if *name == header::CONTENT_LENGTH {
-            if self.length.is_some() {
-                return Err(HeadError::Malformed("more than one Content-Length"));
+    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        // Length and first letter sort nearly all others out.
+        match (name.len(), name.first().map_or(0, |b| b | 0x20)) {
+            (14, b'c') if name.eq_ignore_ascii_case(b"content-length") => {
+                if self.length.is_some() {
+                    return Err(HeadError::Malformed("more than one Content-Length"));
+                }
+                self.length = Some(parse_length(value)?);
             }
-            self.length = Some(parse_length(value)?);
-        } else if *name == header::TRANSFER_ENCODING {
-            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(HeadError::Malformed("Transfer-Encoding is not just chunked"));
+            (17, b't') if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(HeadError::Malformed("Transfer-Encoding is not just chunked"));
+                }
+                self.chunked = true;
             }
-            self.chunked = true;
-        } else if *name == header::CONNECTION {
-            for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                self.close |= token.eq_ignore_ascii_case(b"close");
-                self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
-                self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+            (10, b'c') if name.eq_ignore_ascii_case(b"connection") => {
+                for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= token.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+                    self.upgrade |= token.eq_ignore_ascii_case(b"upgrade");
+                }
             }
-        } else if *name == header::EXPECT {
-            self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            (6, b'e') if name.eq_ignore_ascii_case(b"expect") => {
+                self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -311,19 +258,29 @@ fn check_target(method: &Method, uri: &Uri, headers: &Headers, version: Version)
     let Some(host) = host else {
         return if version == Version::HTTP_11 { Err(HeadError::Malformed("no Host")) } else { Ok(()) };
     };
-    if !host.is_empty() && Authority::try_from(host.as_bytes()).is_err_or_userinfo() {
+    if !is_plain_host(host) && !host.is_empty() && Authority::try_from(host).is_err_or_userinfo() {
         return Err(HeadError::Malformed("bad Host"));
     }
     match uri.authority() {
-        Some(a)
-            if *method != Method::CONNECT && !host.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()) =>
-        {
+        Some(a) if *method != Method::CONNECT && !host.eq_ignore_ascii_case(a.as_str().as_bytes()) => {
             Err(HeadError::Malformed("the target names another host than Host"))
         }
         None if *method != Method::OPTIONS && uri.path() == "*" => {
             Err(HeadError::Malformed("bad request target"))
         }
         _ => Ok(()),
+    }
+}
+
+/// What nearly every `Host` is: a name or an IPv4 address, perhaps with a port.
+fn is_plain_host(host: &[u8]) -> bool {
+    let name = host.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')).count();
+    match host.get(name..) {
+        Some([]) => name > 0,
+        Some([b':', port @ ..]) => {
+            name > 0 && (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
     }
 }
 

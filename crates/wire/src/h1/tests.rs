@@ -86,6 +86,48 @@ fn request_heads() {
 }
 
 #[test]
+fn start_lines() {
+    use super::lines::{request_line, status_line};
+    let version =
+        |result: Result<(Method, std::ops::Range<usize>, http::Version), HeadError>| result.map(|(.., v)| v);
+    let bad = Err(HeadError::Malformed("bad request line"));
+    for (line, expected) in [
+        ("GET / HTTP/1.1", Ok(http::Version::HTTP_11)),
+        ("x!# * HTTP/1.0", Ok(http::Version::HTTP_10)),
+        ("GET / HTTP/1.2", Err(HeadError::Version)),
+        ("GET / HTTP/3", Err(HeadError::Version)),
+        ("GET / http/1.1", bad),
+        ("GET / HTTP/1.1 ", bad),
+        ("GET / x HTTP/1.1", bad),
+        ("GET /", bad),
+        (" / HTTP/1.1", bad),
+        ("G(T / HTTP/1.1", bad),
+        ("GET /\u{7f} HTTP/1.1", bad),
+        ("", bad),
+    ] {
+        assert_eq!(version(request_line(line.as_bytes())), expected, "for {line:?}");
+    }
+    let bad = Err(HeadError::Malformed("bad status line"));
+    for (line, expected) in [
+        ("HTTP/1.1 200 OK", Ok(200)),
+        ("HTTP/1.0 404", Ok(404)),
+        ("HTTP/1.1 204 ", Ok(204)),
+        ("HTTP/1.1 999 what\tever é", Ok(999)),
+        ("HTTP/1.1 099 OK", Err(HeadError::Malformed("bad status"))),
+        ("HTTP/2.0 200 OK", Err(HeadError::Version)),
+        ("HTTP/1.1 20  OK", Err(HeadError::Malformed("bad status"))),
+        ("HTTP/1.1 20 OK", bad),
+        ("HTTP/1.1 2000", bad),
+        ("HTTP/1.1  200", bad),
+        ("HTTP/1.1 200 O\u{0}", bad),
+        ("ICY 200 OK", bad),
+        ("", bad),
+    ] {
+        assert_eq!(status_line(line.as_bytes()).map(|(status, _)| status.as_u16()), expected, "for {line:?}");
+    }
+}
+
+#[test]
 fn head_limits() {
     let many = (0..20).fold(String::new(), |mut s, i| {
         let _ = write!(s, "X{i}: y\r\n");
@@ -194,6 +236,49 @@ proptest! {
         prop_assert_eq!([&buf[..], rest].concat(), b"rest".to_vec());
     }
 
+    /// Another parser is the judge: it reads the same of what is taken, and takes what is refused as a bad line.
+    #[test]
+    fn lines_are_read_as_another_parser_reads_them(lines in prop::collection::vec(("[!-~]{0,6}[ \t]?", "[:é]?[ \t]{0,2}[ -~\t\x00\x7fé]{0,12}"), 0..6)) {
+        let block: String = lines.iter().map(|(name, rest)| format!("{name}:{rest}\r\n")).chain(["\r\n".to_owned()]).collect();
+        let mut ours = Vec::new();
+        let taken = super::lines::headers(block.as_bytes(), 0, 16, |name, value| {
+            ours.push((name.to_vec(), value.to_vec()));
+            Ok(())
+        });
+        let mut slots = [httparse::EMPTY_HEADER; 16];
+        let judged = httparse::parse_headers(block.as_bytes(), &mut slots);
+        match judged {
+            Ok(httparse::Status::Complete((n, theirs))) if n == block.len() => {
+                let theirs: Vec<_> = theirs.iter().map(|h| (h.name.as_bytes().to_vec(), h.value.to_vec())).collect();
+                prop_assert_eq!(taken.map(|lines| lines.len()), Ok(ours.len()), "{:?}", block);
+                prop_assert_eq!(ours, theirs);
+            }
+            // It stops at a line that is empty; to us that is the end only at the end.
+            Ok(_) => prop_assert!(taken.is_err(), "{:?}", block),
+            Err(_) => prop_assert!(taken.is_err(), "{:?}", block),
+        }
+    }
+
+    #[test]
+    fn start_lines_are_read_as_another_parser_reads_them(words in prop::collection::vec(prop::sample::select(vec!["GET", "P{", " ", " ", "/", "/a?b", "*", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "200", "99", "OK", "\t", "\x00", "\x7f", "é", "x"]), 1..8)) {
+        let line = words.concat();
+        let mut text = line.clone();
+        text.push_str("\r\n\r\n");
+        let mut request = httparse::Request::new(&mut []);
+        let taken = super::lines::request_line(line.as_bytes());
+        if let Ok((method, target, _)) = &taken {
+            prop_assert!(request.parse(text.as_bytes()).is_ok(), "{:?}", line);
+            prop_assert_eq!(request.method, Some(method.as_str()));
+            prop_assert_eq!(request.path, line.get(target.clone()));
+        }
+        let mut response = httparse::Response::new(&mut []);
+        let judged = response.parse(text.as_bytes());
+        if let Ok((status, _)) = super::lines::status_line(line.as_bytes()) {
+            prop_assert!(judged.is_ok(), "{:?}", line);
+            prop_assert_eq!(response.code, Some(status.as_u16()));
+        }
+    }
+
     #[test]
     fn parsers_survive_anything(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse_request(&mut BytesMut::from(&bytes[..]), &mut Scan::default(), LIMITS);
@@ -218,7 +303,7 @@ proptest! {
 fn heads_are_written_plainly() {
     let mut out = BytesMut::new();
     let mut headers = crate::Headers::new();
-    headers.insert(http::HeaderName::from_static("x-a"), "1".parse().unwrap());
+    headers.insert(http::HeaderName::from_static("x-a"), http::HeaderValue::from_static("1"));
     write_response_head(&mut out, StatusCode::NOT_FOUND, &headers, Some(BodyLength::Fixed(5)), None);
     assert_eq!(out, Bytes::from_static(b"HTTP/1.1 404 Not Found\r\nx-a: 1\r\ncontent-length: 5\r\n\r\n"));
     out.clear();
