@@ -1,11 +1,11 @@
 //! How two trees differ, by path. Equal parts are not looked into.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    node::{Map, Node, Value},
+    node::{Node, Pair, Value},
     path::Path,
     secret,
 };
@@ -57,10 +57,7 @@ fn compare(at: &mut Path, a: &Node, b: &Node, changes: &mut Vec<Change>) {
         }
         return;
     };
-    if a.digest() == b.digest() {
-        return;
-    }
-    for (key, before, after) in pairs(x, y) {
+    for (key, before, after) in x.pairs(y).filter_map(sides) {
         at.push(Arc::clone(key));
         match (before, after) {
             (Some(before), Some(after)) => compare(at, before, after, changes),
@@ -72,23 +69,10 @@ fn compare(at: &mut Path, a: &Node, b: &Node, changes: &mut Vec<Change>) {
     }
 }
 
-type Pair<'a> = (&'a Arc<str>, Option<&'a Node>, Option<&'a Node>);
-
-/// Both maps side by side, in the order of the keys.
-pub(crate) fn pairs<'a>(a: &'a Map, b: &'a Map) -> impl Iterator<Item = Pair<'a>> {
-    let (mut a, mut b) = (a.entries().iter().peekable(), b.entries().iter().peekable());
-    std::iter::from_fn(move || {
-        let order = match (a.peek(), b.peek()) {
-            (Some(x), Some(y)) => x.key.cmp(&y.key),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return None,
-        };
-        let x = if order.is_le() { a.next() } else { None };
-        let y = if order.is_ge() { b.next() } else { None };
-        let key = &x.or(y)?.key;
-        Some((key, x.map(|e| &e.node), y.map(|e| &e.node)))
-    })
+/// The key of a pair, and its two values.
+pub(crate) fn sides(pair: Pair<'_>) -> Option<(&Arc<str>, Option<&Node>, Option<&Node>)> {
+    let (before, after) = pair;
+    Some((&before.or(after)?.key, before.map(|e| &e.node), after.map(|e| &e.node)))
 }
 
 /// As JSON: `{ path, before, after }`, secrets hidden; a side that is missing is left out.

@@ -23,6 +23,7 @@
 //! # Ok::<(), format::SyntaxError>(())
 //! ```
 
+pub mod by_name;
 pub mod decode;
 pub mod diff;
 pub mod files;
@@ -35,8 +36,10 @@ pub mod read;
 pub mod report;
 pub mod schema;
 pub mod secret;
+pub mod sorted;
 pub mod units;
 
+pub use by_name::ByName;
 pub use decode::decode;
 pub use diff::{Change, diff};
 pub use files::Files;

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use crate::{
-    diff::pairs,
+    diff::sides,
     node::{Entry, Map, Node, Value},
+    sorted::Edit,
 };
 
 /// What a null in a patch does.
@@ -50,17 +51,16 @@ pub fn amend(base: &Node, overlay: &Node, patch: &Node) -> Node {
     };
     let empty = Node::empty_map();
     let base = base.as_map().map_or(&empty, |_| base);
-    let mut entries = Vec::with_capacity(written.entries().len() + changes.entries().len());
-    entries.extend(written.entries().iter().filter(|e| changes.get(&e.key).is_none()).cloned());
-    for change in changes.entries() {
+    let edit = |change: &Entry| {
         let node = match (written.get(&change.key), base.get(&change.key)) {
             (Some(old), Some(below)) => amend(below, old, &change.node),
             (Some(old), None) => amend(&empty, old, &change.node),
             (None, _) => change.node.clone(),
         };
-        entries.push(Entry { node, ..change.clone() });
-    }
-    Node { value: Value::Map(Arc::new(Map::new(entries))), place: overlay.place }
+        Edit::Put(Entry { node, ..change.clone() })
+    };
+    let map = written.with(changes.entries().map(edit).collect());
+    Node { value: Value::Map(Arc::new(map)), place: overlay.place }
 }
 
 /// The document without keys whose value is null; items of lists are left alone.
@@ -68,7 +68,7 @@ pub fn amend(base: &Node, overlay: &Node, patch: &Node) -> Node {
 pub fn strip_nulls(node: &Node) -> Node {
     match &node.value {
         Value::Map(map) if map.has_nulls() => {
-            let entries = map.entries().iter().filter(|e| !e.node.is_null());
+            let entries = map.entries().filter(|e| !e.node.is_null());
             let entries = entries.map(|e| Entry { node: strip_nulls(&e.node), ..e.clone() }).collect();
             Node { value: Value::Map(Arc::new(Map::new(entries))), place: node.place }
         }
@@ -82,7 +82,7 @@ pub fn make_patch(a: &Node, b: &Node) -> Node {
     let (Value::Map(x), Value::Map(y)) = (&a.value, &b.value) else { return b.clone() };
     let entry = |key: &Arc<str>, node: Node| Entry { key: Arc::clone(key), place: node.place, node };
     let mut entries = Vec::new();
-    for (key, before, after) in pairs(x, y) {
+    for (key, before, after) in x.pairs(y).filter_map(sides) {
         match (before, after) {
             (Some(before), Some(after)) if before.same(after) || before == after => {}
             (Some(before), Some(after)) => entries.push(entry(key, make_patch(before, after))),
@@ -129,52 +129,27 @@ fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
         _ if nulls == Nulls::Keep => return patch.clone(),
         _ => &empty,
     };
-    let mut entries = Vec::with_capacity(old.entries().len());
-    let mut changed = base.as_map().is_none();
-    merge_entries(old, changes, nulls, &mut entries, &mut changed);
-    if !changed {
+    let edits: Vec<_> = changes.entries().filter_map(|change| edit(old, change, nulls)).collect();
+    if base.as_map().is_some() && edits.is_empty() {
         return base.clone();
     }
     let place = if base.as_map().is_some() { base.place } else { patch.place };
-    Node { value: Value::Map(Arc::new(Map::from_sorted(entries))), place }
+    Node { value: Value::Map(Arc::new(old.with(edits))), place }
 }
 
-/// Walks both sorted maps; `changed` becomes true if the result differs from `old`.
-fn merge_entries(old: &Map, new: &Map, nulls: Nulls, out: &mut Vec<Entry>, changed: &mut bool) {
-    let mut patch = new.entries().iter().peekable();
-    for entry in old.entries() {
-        while let Some(added) = patch.next_if(|p| p.key < entry.key) {
-            *changed |= add(added, nulls, out);
-        }
-        let Some(change) = patch.next_if(|p| p.key == entry.key) else {
-            out.push(entry.clone());
-            continue;
-        };
-        if change.node.is_null() && nulls == Nulls::Remove {
-            *changed = true;
-            continue;
-        }
-        let node = join(&entry.node, &change.node, nulls);
-        if node.same(&entry.node) {
-            out.push(entry.clone());
-        } else {
-            *changed = true;
-            out.push(Entry { node, ..change.clone() });
+/// What a change does to one key of a map; `None` if nothing.
+fn edit<'a>(old: &Map, change: &'a Entry, nulls: Nulls) -> Option<Edit<'a, Entry>> {
+    let put = |node| Some(Edit::Put(Entry { node, ..change.clone() }));
+    match (old.get(&change.key), nulls) {
+        (Some(_), Nulls::Remove) if change.node.is_null() => Some(Edit::Take(&*change.key)),
+        (None, Nulls::Remove) if change.node.is_null() => None,
+        (None, Nulls::Remove) => put(strip_nulls(&change.node)),
+        (None, Nulls::Keep) => put(change.node.clone()),
+        (Some(before), _) => {
+            let node = join(before, &change.node, nulls);
+            if node.same(before) { None } else { put(node) }
         }
     }
-    for added in patch {
-        *changed |= add(added, nulls, out);
-    }
-}
-
-/// Adds a key that the base has not; false if there was nothing to add.
-fn add(entry: &Entry, nulls: Nulls, out: &mut Vec<Entry>) -> bool {
-    match nulls {
-        Nulls::Remove if entry.node.is_null() => return false,
-        Nulls::Remove => out.push(Entry { node: strip_nulls(&entry.node), ..entry.clone() }),
-        Nulls::Keep => out.push(entry.clone()),
-    }
-    true
 }
 
 #[cfg(test)]

@@ -3,9 +3,15 @@
 //! Knows nothing of gateways. Trees are immutable and share structure: an edit copies the path to it
 //! and nothing else, so that equal parts of two revisions are the very same allocation.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    cmp::Ordering,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Serialize, Serializer};
+
+use crate::sorted::{self, Chunk, Edit, Keyed, Memo, Sorted};
 
 /// Which file a value came from: an index into [`crate::files::Files`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,12 +62,32 @@ pub enum Value {
 }
 
 /// Entries sorted by key, each key once.
-#[derive(Debug, Default)]
-pub struct Map {
-    entries: Vec<Entry>,
+pub struct Map(Entries);
+
+/// A map of more entries shares them with the maps it was made from, and remembers its digest.
+const FEW: usize = 64;
+
+enum Entries {
+    Few { entries: Box<[Entry]>, has_nulls: bool },
+    Many(Box<Many>),
+}
+
+struct Many {
+    entries: Sorted<Entry, Noted>,
+    digest: OnceLock<Digest>,
+}
+
+/// What is remembered of a chunk of a large map.
+pub struct Noted {
     digest: OnceLock<Digest>,
     has_nulls: bool,
 }
+
+/// What of two maps may differ: see [`Map::pairs`].
+pub type Pair<'a> = sorted::Pair<'a, Entry>;
+
+/// The entries of a map in the order of their keys.
+pub type Iter<'a> = sorted::Iter<'a, Entry, Noted>;
 
 /// A key, where it was written, and its value.
 #[derive(Clone, Debug)]
@@ -92,39 +118,83 @@ impl Digest {
     }
 }
 
-impl std::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.hex().get(..12).unwrap_or_default())
     }
+}
+
+impl Keyed for Entry {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn hash(&self) -> u64 {
+        sorted::hash(self.key.as_bytes())
+    }
+}
+
+impl Memo<Entry> for Noted {
+    fn of(entries: &[Entry]) -> Noted {
+        Noted { digest: OnceLock::new(), has_nulls: have_nulls(entries) }
+    }
+}
+
+fn have_nulls(entries: &[Entry]) -> bool {
+    entries.iter().any(|e| match &e.node.value {
+        Value::Null => true,
+        Value::Map(map) => map.has_nulls(),
+        _ => false,
+    })
 }
 
 impl Map {
     /// Sorts the entries; of equal keys the last one wins (formats that forbid them say so earlier).
     #[must_use]
     pub fn new(mut entries: Vec<Entry>) -> Map {
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        entries.reverse();
-        entries.dedup_by(|a, b| a.key == b.key);
-        entries.reverse();
+        if !entries.is_sorted_by(|a, b| a.key < b.key) {
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            entries.reverse();
+            entries.dedup_by(|a, b| a.key == b.key);
+            entries.reverse();
+        }
         Map::from_sorted(entries)
     }
 
     /// Entries that are in order already, each key once.
     #[must_use]
     pub(crate) fn from_sorted(entries: Vec<Entry>) -> Map {
+        if entries.len() > FEW {
+            return Map::many(Sorted::from_sorted(entries));
+        }
         debug_assert!(entries.is_sorted_by(|a, b| a.key < b.key));
-        let has_nulls = entries.iter().any(|e| match &e.node.value {
-            Value::Null => true,
-            Value::Map(map) => map.has_nulls,
-            _ => false,
-        });
-        Map { entries, digest: OnceLock::new(), has_nulls }
+        let has_nulls = have_nulls(&entries);
+        Map(Entries::Few { entries: entries.into(), has_nulls })
     }
 
-    /// True if a key here or in a map below has the value null: then it is a patch. Costs nothing to ask.
+    fn many(entries: Sorted<Entry, Noted>) -> Map {
+        Map(Entries::Many(Box::new(Many { entries, digest: OnceLock::new() })))
+    }
+
+    /// The map after some edits, which are in the order of their keys, one for each. What is not touched is shared.
+    #[must_use]
+    pub fn with(&self, edits: Vec<Edit<'_, Entry>>) -> Map {
+        let new = match &self.0 {
+            Entries::Many(many) => many.entries.with(edits),
+            Entries::Few { entries, .. } => Sorted::from_sorted(entries.to_vec()).with(edits),
+        };
+        if new.len() > FEW { Map::many(new) } else { Map::from_sorted(new.iter().cloned().collect()) }
+    }
+
+    /// True if a key here or in a map below has the value null: then it is a patch. Costs next to nothing to ask.
     #[must_use]
     pub fn has_nulls(&self) -> bool {
-        self.has_nulls
+        match &self.0 {
+            Entries::Few { has_nulls, .. } => *has_nulls,
+            Entries::Many(many) => many.entries.chunks().iter().any(|chunk| chunk.memo.has_nulls),
+        }
     }
 
     /// The value at a key.
@@ -136,13 +206,72 @@ impl Map {
     /// The entry at a key.
     #[must_use]
     pub fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries.binary_search_by(|e| e.key.as_ref().cmp(key)).ok().and_then(|i| self.entries.get(i))
+        match &self.0 {
+            Entries::Many(many) => many.entries.get(key),
+            Entries::Few { entries, .. } => {
+                entries.binary_search_by(|e| e.key.as_ref().cmp(key)).ok().and_then(|i| entries.get(i))
+            }
+        }
     }
 
     /// Entries in the order of their keys.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> Iter<'_> {
+        match &self.0 {
+            Entries::Few { entries, .. } => Iter::of(entries),
+            Entries::Many(many) => many.entries.iter(),
+        }
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What of two maps may differ, side by side in the order of the keys. Where large maps share structure, or were
+    /// hashed and are equal, nothing is looked at.
+    pub fn pairs<'a>(&'a self, other: &'a Map) -> Box<dyn Iterator<Item = Pair<'a>> + 'a> {
+        match (&self.0, &other.0) {
+            (Entries::Many(a), Entries::Many(b)) => {
+                Box::new(a.entries.pairs_but(&b.entries, |x, y| chunk_digest(x) == chunk_digest(y)))
+            }
+            _ => Box::new(both(self.entries(), other.entries())),
+        }
+    }
+}
+
+/// Two sorted rows side by side.
+fn both<'a>(a: Iter<'a>, b: Iter<'a>) -> impl Iterator<Item = Pair<'a>> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || {
+        let order = match (a.peek(), b.peek()) {
+            (Some(x), Some(y)) => x.key.cmp(&y.key),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        let x = if order.is_le() { a.next() } else { None };
+        let y = if order.is_ge() { b.next() } else { None };
+        Some((x, y))
+    })
+}
+
+impl Default for Map {
+    fn default() -> Map {
+        Map::from_sorted(Vec::new())
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.entries().map(|e| (&e.key, &e.node))).finish()
     }
 }
 
@@ -202,17 +331,12 @@ impl Node {
         Some(node)
     }
 
-    /// Content hash. Maps remember theirs, so equal subtrees are hashed once.
+    /// Content hash. Large maps remember theirs, and those of their parts.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        match &self.value {
-            Value::Map(m) => *m.digest.get_or_init(|| hash_map(m)),
-            other => {
-                let mut bytes = Vec::new();
-                write_value(other, &mut bytes);
-                Digest::of(&bytes)
-            }
-        }
+        let mut bytes = Vec::new();
+        write_value(&self.value, &mut bytes);
+        Digest::of(&bytes)
     }
 
     /// True if both are the same allocation or equal scalars: equality that costs nothing to ask.
@@ -239,8 +363,8 @@ impl PartialEq for Node {
         }
         match (&self.value, &other.value) {
             (Value::Map(a), Value::Map(b)) => {
-                a.entries.len() == b.entries.len()
-                    && a.entries.iter().zip(&b.entries).all(|(x, y)| x.key == y.key && x.node == y.node)
+                let same = |pair: Pair<'_>| matches!(pair, (Some(x), Some(y)) if x.node == y.node);
+                a.len() == b.len() && a.pairs(b).all(same)
             }
             (Value::List(a), Value::List(b)) => a[..] == b[..],
             _ => false,
@@ -248,15 +372,28 @@ impl PartialEq for Node {
     }
 }
 
-fn hash_map(map: &Map) -> Digest {
-    // One buffer and one hash: feeding a hasher piece by piece costs several times as much.
-    let mut bytes = Vec::with_capacity(16 + map.entries.len() * 64);
-    bytes.push(b'{');
-    for e in &map.entries {
-        write_text(&e.key, &mut bytes);
-        write_value(&e.node.value, &mut bytes);
+// One buffer and one hash for many entries: feeding a hasher piece by piece costs several times as much.
+
+fn many_digest(many: &Many) -> Digest {
+    *many.digest.get_or_init(|| {
+        let chunks: Vec<u8> = many.entries.chunks().iter().flat_map(|chunk| chunk_digest(chunk).0).collect();
+        Digest::of(&chunks)
+    })
+}
+
+fn chunk_digest(chunk: &Chunk<Entry, Noted>) -> Digest {
+    *chunk.memo.digest.get_or_init(|| {
+        let mut bytes = Vec::with_capacity(chunk.entries.len() * 128);
+        write_entries(chunk.entries.iter(), &mut bytes);
+        Digest::of(&bytes)
+    })
+}
+
+fn write_entries<'a>(entries: impl Iterator<Item = &'a Entry>, out: &mut Vec<u8>) {
+    for e in entries {
+        write_text(&e.key, out);
+        write_value(&e.node.value, out);
     }
-    Digest::of(&bytes)
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
@@ -286,10 +423,17 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
             out.extend_from_slice(&(l.len() as u64).to_le_bytes());
             l.iter().for_each(|n| write_value(&n.value, out));
         }
-        Value::Map(m) => {
-            out.push(b'{');
-            out.extend_from_slice(&m.digest.get_or_init(|| hash_map(m)).0);
-        }
+        Value::Map(m) => match &m.0 {
+            Entries::Few { entries, .. } => {
+                out.push(b'{');
+                out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+                write_entries(entries.iter(), out);
+            }
+            Entries::Many(many) => {
+                out.push(b'#');
+                out.extend_from_slice(&many_digest(many).0);
+            }
+        },
     }
 }
 
@@ -303,7 +447,7 @@ impl Serialize for Node {
             Value::Float(x) => serializer.serialize_f64(*x),
             Value::Str(s) => serializer.serialize_str(s),
             Value::List(l) => serializer.collect_seq(l.iter()),
-            Value::Map(m) => serializer.collect_map(m.entries.iter().map(|e| (e.key.as_ref(), &e.node))),
+            Value::Map(m) => serializer.collect_map(m.entries().map(|e| (e.key.as_ref(), &e.node))),
         }
     }
 }
@@ -326,13 +470,7 @@ pub(crate) fn rewrite_items(
 
 /// The map with some values replaced; `None` if none is.
 pub(crate) fn rewrite_entries(map: &Map, mut change: impl FnMut(&Entry) -> Option<Node>) -> Option<Arc<Map>> {
-    let mut new: Option<Vec<Entry>> = None;
-    for (i, entry) in map.entries().iter().enumerate() {
-        if let Some(changed) = change(entry)
-            && let Some(slot) = new.get_or_insert_with(|| map.entries().to_vec()).get_mut(i)
-        {
-            slot.node = changed;
-        }
-    }
-    new.map(|entries| Arc::new(Map::from_sorted(entries)))
+    let edit = |entry: &Entry| Some(Edit::Put(Entry { node: change(entry)?, ..entry.clone() }));
+    let edits: Vec<_> = map.entries().filter_map(edit).collect();
+    (!edits.is_empty()).then(|| Arc::new(map.with(edits)))
 }

@@ -171,7 +171,7 @@ fn any_value(random: &mut Random) -> Value {
 /// One key dropped, renamed, or given a value of another kind, somewhere in the tree.
 fn mutated(node: &Node, random: &mut Random) -> Node {
     let value = match &node.value {
-        Value::Map(map) if !map.entries().is_empty() && random.below(8) > 0 => {
+        Value::Map(map) if !map.is_empty() && random.below(8) > 0 => {
             let mut entries: Vec<Entry> = map.entries().to_vec();
             let at = random.below(entries.len());
             match random.below(10) {

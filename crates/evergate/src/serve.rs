@@ -170,7 +170,7 @@ fn announce(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin, data_dir: &P
         gateway.listeners().iter().map(|l| format!("{} {}://{}", l.name, scheme(l.tls), l.address)).collect();
     let running = engine.running();
     let count = |section: &str| {
-        running.document.get(section).and_then(|n| n.as_map()).map_or(0, |m| m.entries().len())
+        running.document.get(section).and_then(|n| n.as_map()).map_or(0, |m| m.len())
     };
     let found = admin.whereabouts();
     tracing::info!(

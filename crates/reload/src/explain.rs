@@ -60,7 +60,7 @@ pub(crate) fn explain(
 
 fn leaves(at: &mut Path, node: &Node, found: &mut dyn FnMut(&Path, &Node)) {
     match &node.value {
-        Value::Map(map) if !map.entries().is_empty() => {
+        Value::Map(map) if !map.is_empty() => {
             for entry in map.entries() {
                 at.push(Arc::clone(&entry.key));
                 leaves(at, &entry.node, found);

@@ -185,7 +185,7 @@ fn by_object(change: Change) -> Vec<Change> {
     let sections = change.path.segments().len() < 2
         && absent_or_map(&change.before)
         && absent_or_map(&change.after)
-        && [&old, &new].iter().any(|m| m.as_ref().is_some_and(|m| !m.entries().is_empty()));
+        && [&old, &new].iter().any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
     if !sections {
         return vec![change];
     }
@@ -261,7 +261,7 @@ fn redact_below(at: &mut Path, node: &Node, redactor: &Redactor) -> Node {
                 same &= node.same(&e.node);
                 evergate_conf::Entry { node, ..e.clone() }
             };
-            let entries: Vec<_> = map.entries().iter().map(shown).collect();
+            let entries: Vec<_> = map.entries().map(shown).collect();
             if same {
                 node.clone()
             } else {

@@ -133,7 +133,7 @@ impl Layers {
     /// True if something was changed by API.
     #[must_use]
     pub fn has_overlay(&self) -> bool {
-        self.overlay.as_map().is_none_or(|m| !m.entries().is_empty())
+        self.overlay.as_map().is_none_or(|m| !m.is_empty())
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::node::Map;
 use crate::{
     FileId, Limits,
     format::{Format, parse, tests::any_node},
@@ -49,7 +50,7 @@ fn apply(node: &Node, path: &[Arc<str>], after: Option<&Node>) -> Option<Node> {
     let Some((key, rest)) = path.split_first() else { return after.cloned() };
     let map = node.as_map().unwrap();
     let below = map.get(key).cloned().unwrap_or_else(Node::empty_map);
-    let mut entries: Vec<Entry> = map.entries().iter().filter(|e| e.key != *key).cloned().collect();
+    let mut entries: Vec<Entry> = map.entries().filter(|e| e.key != *key).cloned().collect();
     if let Some(node) = apply(&below, rest, after) {
         entries.push(Entry { key: Arc::clone(key), place: Place::default(), node });
     }

@@ -35,7 +35,7 @@ pub fn to_json_value(node: &Node) -> Json {
         Value::Str(s) => Json::String(s.as_ref().to_owned()),
         Value::List(list) => Json::Array(list.iter().map(to_json_value).collect()),
         Value::Map(map) => {
-            let entries = map.entries().iter();
+            let entries = map.entries();
             Json::Object(entries.map(|e| (e.key.as_ref().to_owned(), to_json_value(&e.node))).collect())
         }
     }

@@ -275,8 +275,8 @@ fn maps_to_merge(node: Node) -> Result<Vec<Node>, SyntaxError> {
 /// `own` with those keys of `other` that it has not.
 fn below(own: Node, other: &Node) -> Node {
     let (Some(mine), Some(theirs)) = (own.as_map(), other.as_map()) else { return own };
-    let missing = theirs.entries().iter().filter(|e| mine.get(&e.key).is_none());
-    let entries = mine.entries().iter().chain(missing).cloned().collect();
+    let missing = theirs.entries().filter(|e| mine.get(&e.key).is_none());
+    let entries = mine.entries().chain(missing).cloned().collect();
     Node { value: Value::Map(Arc::new(Map::new(entries))), place: own.place }
 }
 

@@ -268,7 +268,7 @@ fn take_includes(node: Node, report: &mut Report) -> (Node, Vec<(Arc<str>, Place
             }
         }
     }
-    let rest = map.entries().iter().filter(|e| e.key.as_ref() != "include").cloned().collect();
+    let rest = map.entries().filter(|e| e.key.as_ref() != "include").cloned().collect();
     (Node { value: Value::Map(Arc::new(Map::new(rest))), place: node.place }, includes)
 }
 

@@ -12,7 +12,7 @@ use serde::{
 };
 
 use super::Fault;
-use crate::node::{Entry, Map, Node, Place, Value};
+use crate::node::{self, Entry, Map, Node, Place, Value};
 
 impl Fault {
     /// Adds the place, unless a value further in has said where.
@@ -39,7 +39,7 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Float(x) => visitor.visit_f64(*x),
             Value::Str(s) => visitor.visit_borrowed_str(s),
             Value::List(items) => visitor.visit_seq(Items(items.iter())),
-            Value::Map(map) => visitor.visit_map(Entries { rest: map.entries().iter(), value: None }),
+            Value::Map(map) => visitor.visit_map(Entries { rest: map.entries(), value: None }),
         }
         .map_err(|fault| fault.at(self.place))
     }
@@ -100,9 +100,9 @@ impl<'de> Deserializer<'de> for &'de Node {
 }
 
 fn only_entry(map: &Map) -> Result<&Entry, Fault> {
-    match map.entries() {
-        [entry] => Ok(entry),
-        others => Err(Fault::custom(format!("expected one key, found {}", others.len()))),
+    match map.entries().next().filter(|_| map.len() == 1) {
+        Some(entry) => Ok(entry),
+        None => Err(Fault::custom(format!("expected one key, found {}", map.len()))),
     }
 }
 
@@ -134,7 +134,7 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 }
 
 struct Entries<'de> {
-    rest: std::slice::Iter<'de, Entry>,
+    rest: node::Iter<'de>,
     value: Option<&'de Node>,
 }
 

@@ -226,7 +226,7 @@ impl<'a> Check<'a, '_> {
                 self.problem("missing_key", place, format!("missing key `{key}`"));
             }
         }
-        self.count("keys", map.entries().len(), place, schema, ["minProperties", "maxProperties"]);
+        self.count("keys", map.len(), place, schema, ["minProperties", "maxProperties"]);
     }
 
     /// Reports it; the key that was probably meant.

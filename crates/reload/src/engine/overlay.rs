@@ -26,7 +26,7 @@ fn without_idle_nulls(overlay: &Node, base: Option<&Node>) -> Option<Node> {
         same &= node.as_ref().is_some_and(|n| n.same(&entry.node));
         Some(Entry { node: node?, ..entry.clone() })
     };
-    let entries: Vec<Entry> = map.entries().iter().filter_map(keep).collect();
+    let entries: Vec<Entry> = map.entries().filter_map(keep).collect();
     if entries.is_empty() && base.is_some_and(|b| b.as_map().is_some()) {
         return None;
     }
@@ -46,7 +46,7 @@ pub(super) fn without_places(node: &Node) -> Node {
                 place: Place::default(),
                 node: without_places(&e.node),
             };
-            Value::Map(Arc::new(Map::new(map.entries().iter().map(entry).collect())))
+            Value::Map(Arc::new(Map::new(map.entries().map(entry).collect())))
         }
         Value::List(list) => Value::List(list.iter().map(without_places).collect()),
         other => other.clone(),

@@ -26,8 +26,8 @@ pub(super) fn problem(before: &Node, now: &Node) -> Option<Report> {
 
 /// Entries of the sections; what is no section counts as one.
 fn objects(files: &Node) -> usize {
-    let sections = files.as_map().map_or(&[][..], |map| map.entries());
-    sections.iter().map(|s| s.node.as_map().map_or(1, |map| map.entries().len())).sum()
+    let sections = files.as_map().into_iter().flat_map(|map| map.entries());
+    sections.map(|s| s.node.as_map().map_or(1, |map| map.len())).sum()
 }
 
 #[cfg(test)]

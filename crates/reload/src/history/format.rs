@@ -12,6 +12,7 @@ use evergate_conf::{
     Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff,
     format::{json::to_json, parse},
     node::Place,
+    sorted::Edit,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ use crate::{
     revision::{self, Layers, Pin, Record, Revision, RevisionId},
 };
 
-const MAGIC: &str = "evergate-revision 1 ";
+const MAGIC: &str = "evergate-revision 2 ";
 
 /// In a file, what stands for a value that is kept in `pinned/`.
 const SEALED: &str = "$sealed";
@@ -113,7 +114,7 @@ impl Header {
         let pins = part("pins")?;
         let pin = |e: &Entry| Ok(Pin::new(e.key.as_ref().into(), e.node.as_str().map(from_hex).transpose()?));
         let pins: Vec<Pin> = match pins.as_map() {
-            Some(map) => map.entries().iter().map(pin).collect::<Result<_, FormatError>>()?,
+            Some(map) => map.entries().map(pin).collect::<Result<_, FormatError>>()?,
             None => return Err(FormatError::Mismatch),
         };
         let document = layers.document();
@@ -200,10 +201,8 @@ fn stand_in(name: &str) -> Node {
 
 /// The name, if this stands for a secret, or only looks so.
 fn sealed_name(node: &Node) -> Option<&Node> {
-    match node.as_map()?.entries() {
-        [only] if only.key.as_ref() == SEALED => Some(&only.node),
-        _ => None,
-    }
+    let map = node.as_map().filter(|map| map.len() == 1)?;
+    map.get(SEALED)
 }
 
 fn seal_below(at: &mut Path, node: &Node, redactor: &Redactor, seal: Seal<'_>) -> Node {
@@ -220,7 +219,7 @@ fn seal_below(at: &mut Path, node: &Node, redactor: &Redactor, seal: Seal<'_>) -
     match &node.value {
         Value::Map(map) => {
             let entry = |e: &Entry| Entry { node: below(Arc::clone(&e.key), &e.node), ..e.clone() };
-            Node::made(Value::Map(Arc::new(Map::new(map.entries().iter().map(entry).collect()))))
+            Node::made(Value::Map(Arc::new(Map::new(map.entries().map(entry).collect()))))
         }
         Value::List(list) => {
             let items = list.iter().enumerate().map(|(i, item)| below(i.to_string().into(), item));
@@ -237,7 +236,7 @@ fn unseal_below(node: &Node, unseal: Unseal<'_>) -> Result<Node, FormatError> {
     Ok(match &node.value {
         Value::Map(map) => {
             let entry = |e: &Entry| Ok(Entry { node: unseal_below(&e.node, unseal)?, ..e.clone() });
-            let entries = map.entries().iter().map(entry).collect::<Result<_, FormatError>>()?;
+            let entries = map.entries().map(entry).collect::<Result<_, FormatError>>()?;
             Node::made(Value::Map(Arc::new(Map::new(entries))))
         }
         Value::List(list) => {
@@ -313,8 +312,9 @@ fn with(node: &Node, keys: &[&str], to: Option<Node>) -> Result<Node, FormatErro
         (false, Some(old)) => Some(with(old, rest, to)?),
         (false, None) => return Err(FormatError::Mismatch),
     };
-    let mut entries: Vec<Entry> =
-        map.entries().iter().filter(|e| e.key.as_ref() != *first).cloned().collect();
-    entries.extend(new.map(|node| Entry { key: (*first).into(), place: Place::default(), node }));
-    Ok(Node::made(Value::Map(Arc::new(Map::new(entries)))))
+    let edit = match new {
+        Some(node) => Edit::Put(Entry { key: (*first).into(), place: Place::default(), node }),
+        None => Edit::Take(*first),
+    };
+    Ok(Node::made(Value::Map(Arc::new(map.with(vec![edit])))))
 }

@@ -10,7 +10,7 @@ use crate::node::{Node, Value};
 pub fn to_yaml(node: &Node) -> String {
     let mut out = String::new();
     match &node.value {
-        Value::Map(map) if !map.entries().is_empty() => block(node, 0, &mut out),
+        Value::Map(map) if !map.is_empty() => block(node, 0, &mut out),
         Value::List(list) if !list.is_empty() => block(node, 0, &mut out),
         _ => inline(node, &mut out),
     }
@@ -44,7 +44,7 @@ fn block(node: &Node, indent: usize, out: &mut String) {
 
 fn value(node: &Node, indent: usize, out: &mut String) {
     let has_lines = match &node.value {
-        Value::Map(map) => !map.entries().is_empty(),
+        Value::Map(map) => !map.is_empty(),
         Value::List(list) => !list.is_empty(),
         _ => false,
     };

@@ -93,17 +93,17 @@ impl<'a> Check<'a, '_> {
         let all: Vec<&str> = near.iter().flat_map(|b| known_keys(self.root, b)).collect();
         let known = |b: &&'a Json| {
             let keys = known_keys(self.root, b);
-            map.entries().iter().filter(|e| keys.contains(&e.key.as_ref())).count()
+            map.entries().filter(|e| keys.contains(&e.key.as_ref())).count()
         };
         // Of equals, the branch that was begun first.
         let begun = |b: &&'a Json| {
             let keys = known_keys(self.root, b);
-            let own = map.entries().iter().filter(|e| keys.contains(&e.key.as_ref()));
+            let own = map.entries().filter(|e| keys.contains(&e.key.as_ref()));
             own.map(|e| (e.place.line, e.place.column)).min()
         };
         let best = near.iter().copied().max_by_key(|b| (known(b), Reverse((self.trial(node, b), begun(b)))));
         let Some(best) = best else { return };
-        if map.entries().is_empty() {
+        if map.is_empty() {
             let message = format!("expected one of the keys {}", one_of(&ticked(all.iter().copied())));
             self.problem("missing_key", node.place, message);
         } else if known(&best) == 0 && !all.is_empty() {
@@ -134,7 +134,7 @@ impl<'a> Check<'a, '_> {
         let own = known_keys(self.root, best);
         let is_foreign = |key: &str| !own.contains(&key) && all.contains(&key);
         let (foreign, rest): (Vec<_>, Vec<_>) =
-            map.entries().iter().cloned().partition(|e| is_foreign(&e.key));
+            map.entries().cloned().partition(|e| is_foreign(&e.key));
         let with: Vec<&str> = rest.iter().map(|e| e.key.as_ref()).filter(|k| own.contains(k)).collect();
         for entry in foreign {
             let message =
