@@ -5,18 +5,21 @@
 //! know: how anything is built.
 
 mod cross;
+mod index;
 
-use std::ops::Deref;
+use std::{fmt, ops::Deref};
 
 use evergate_conf::{Node, Report};
 
+use self::index::Index;
 use crate::{config::Config, decode::Decoded};
 
 /// A document that hangs together. Only [`check`] makes one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checked {
     config: Config,
     warnings: Report,
+    index: Index,
 }
 
 impl Checked {
@@ -24,6 +27,12 @@ impl Checked {
     #[must_use]
     pub fn warnings(&self) -> &Report {
         &self.warnings
+    }
+}
+
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checked").field("config", &self.config).field("warnings", &self.warnings).finish()
     }
 }
 
@@ -45,10 +54,14 @@ impl Deref for Checked {
 /// would follow from that alone is not reported.
 pub fn check(document: &Node, previous: Option<(&Node, &Checked)>) -> Result<Checked, Report> {
     let mut report = Report::new();
-    let previous = previous.map(|(document, checked)| (document, &checked.config));
-    let decoded = Decoded::of(document, previous, &mut report);
-    cross::rules(&decoded, &mut report);
-    if report.has_errors() { Err(report) } else { Ok(Checked { config: decoded.config, warnings: report }) }
+    let config = previous.map(|(document, checked)| (document, &checked.config));
+    let decoded = Decoded::of(document, config, &mut report);
+    let before = previous.map(|(_, checked)| (&checked.config, &checked.index));
+    let index = cross::rules(&decoded, before, &mut report);
+    if report.has_errors() {
+        return Err(report);
+    }
+    Ok(Checked { config: decoded.config, warnings: report, index })
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ mod workers;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use evergate_conf::units::{FilePath, Span};
+use evergate_conf::{
+    ByName,
+    units::{FilePath, Span},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +39,7 @@ pub use workers::Workers;
 pub type Name = Arc<str>;
 
 /// Objects of one kind by name. Unchanged objects of two revisions are the same `Arc`.
-pub type Objects<T> = BTreeMap<Name, Arc<T>>;
+pub type Objects<T> = ByName<Arc<T>>;
 
 /// One whole document.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -67,20 +67,20 @@ impl<'a> Decoded<'a> {
         let mut names = Vec::new();
         for entry in meant_for(section, self.document) {
             entry.node.as_map()?;
-            names.extend(entries(&entry.node).iter().map(|e| &*e.key));
+            names.extend(entries(&entry.node).map(|e| &*e.key));
         }
         Some(names)
     }
 }
 
-fn entries(node: &Node) -> &[Entry] {
-    node.as_map().map_or(&[], |map| map.entries())
+fn entries(node: &Node) -> impl Iterator<Item = &Entry> {
+    node.as_map().into_iter().flat_map(|map| map.entries())
 }
 
 /// What stands at a key of the document, or at another that is probably a misspelling of it.
 fn meant_for<'a>(key: &str, document: &'a Node) -> impl Iterator<Item = &'a Entry> {
     let meant = move |e: &&Entry| &*e.key == key || nearest_key(&e.key).as_deref() == Some(key);
-    entries(document).iter().filter(meant)
+    entries(document).filter(meant)
 }
 
 /// What was probably meant by a key that a document does not have.
@@ -89,7 +89,7 @@ fn nearest_key(key: &str) -> Option<String> {
 }
 
 fn only_known_keys(document: &Node, report: &mut Report) {
-    for entry in entries(document).iter().filter(|e| !KEYS.contains(&e.key.as_ref())) {
+    for entry in entries(document).filter(|e| !KEYS.contains(&e.key.as_ref())) {
         let path = Path::from([Arc::clone(&entry.key)]);
         let found = report.problem("unknown_key", &path, entry.place, format!("unknown key `{}`", entry.key));
         match nearest_key(&entry.key) {
@@ -125,28 +125,24 @@ impl Reader<'_> {
         of: impl Fn(&Config) -> &Objects<T>,
     ) -> Objects<T> {
         let Some(node) = self.document.get(section) else { return Objects::new() };
-        if node.as_map().is_none() {
+        let Some(map) = node.as_map() else {
             return decode(node, &Path::from([section]), self.report).unwrap_or_default();
+        };
+        let nothing = (Arc::default(), Objects::new());
+        let before = self.previous.and_then(|(document, config)| {
+            Some((Arc::clone(document.get(section)?.as_map()?), of(config).clone()))
+        });
+        let (old, objects) = before.unwrap_or(nothing);
+        let mut changes = Vec::new();
+        for pair in old.pairs(map) {
+            match pair {
+                (Some(before), Some(after)) if before.node == after.node => {}
+                (_, Some(entry)) => changes.push((Arc::clone(&entry.key), self.object(section, entry))),
+                (Some(gone), None) => changes.push((Arc::clone(&gone.key), None)),
+                (None, None) => {}
+            }
         }
-        let before = self.previous.and_then(|(document, config)| Some((document.get(section)?, of(config))));
-        if let Some((_, objects)) = before.filter(|(old, _)| old.same(node)) {
-            return objects.clone();
-        }
-        // Both documents and the objects are in the order of their names: one walk finds all that stayed.
-        let (old, objects) = before.unzip();
-        let mut old = old.map_or(&[][..], entries).iter().zip(objects.into_iter().flatten()).peekable();
-        let mut found = Vec::with_capacity(entries(node).len());
-        for entry in entries(node) {
-            while old.next_if(|(e, _)| e.key < entry.key).is_some() {}
-            let kept = old
-                .next_if(|(e, (name, _))| e.key == entry.key && **name == entry.key && e.node == entry.node);
-            let object = match kept {
-                Some((_, (_, object))) => Some(Arc::clone(object)),
-                None => self.object(section, entry),
-            };
-            found.extend(object.map(|object| (Arc::clone(&entry.key), object)));
-        }
-        found.into_iter().collect()
+        objects.with(&changes)
     }
 
     fn object<T: DeserializeOwned + JsonSchema + Rules>(

@@ -172,7 +172,7 @@ fn any_value(random: &mut Random) -> Value {
 fn mutated(node: &Node, random: &mut Random) -> Node {
     let value = match &node.value {
         Value::Map(map) if !map.is_empty() && random.below(8) > 0 => {
-            let mut entries: Vec<Entry> = map.entries().to_vec();
+            let mut entries: Vec<Entry> = map.entries().cloned().collect();
             let at = random.below(entries.len());
             match random.below(10) {
                 0 => drop(entries.remove(at)),
