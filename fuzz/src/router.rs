@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use evergate_contract::config::Route;
-use evergate_router::{Head, Rule, Table, normalized};
+use evergate_router::{Change, Head, Rule, Table, normalized};
 use evergate_wire::Headers;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
@@ -37,10 +37,10 @@ fn rule(name: &str, matches: &Value) -> Option<Rule<()>> {
 pub(crate) fn route(data: &[u8]) {
     static TABLES: OnceLock<Option<[Table<()>; 2]>> = OnceLock::new();
     let tables = TABLES.get_or_init(|| {
-        let all = || rules().iter().filter_map(|(name, matches)| rule(name, matches));
-        let whole = Table::build(all(), None).ok()?;
-        let before = Table::build(all().step_by(2), None).ok()?;
-        Some([whole, Table::build(all(), Some(&before)).ok()?])
+        let all = || rules().iter().filter_map(|(name, matches)| rule(name, matches)).map(Change::Put);
+        let whole = Table::default().with(all()).ok()?;
+        let before = Table::default().with(all().step_by(2)).ok()?;
+        Some([whole, before.with(all()).ok()?])
     });
     let Some([whole, grown]) = tables else { unreachable!("the rules are good") };
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -82,7 +82,7 @@ pub(crate) fn rewrite(data: &[u8]) {
         return;
     }
     let Some(rule) = rule("r", &json!({ "path": { *kind: pattern } })) else { return };
-    let Ok(table) = Table::build([rule], None) else { return };
+    let Ok(table) = Table::default().with([Change::Put(rule)]) else { return };
     let headers = Headers::new();
     let head = Head { method: &Method::GET, host: None, path: &path, query: None, headers: &headers };
     let Some(hit) = table.find("web", &head) else { return };

@@ -15,11 +15,11 @@ use std::{
 use evergate_conf::{Node, Report, path::Path};
 use evergate_contract::{
     Checked,
-    config::{self, Listener, Name, Protocol, Workers},
+    config::{self, Listener, Name, Objects, Protocol, Workers},
 };
 use evergate_kit::Keep;
 use evergate_reload::{Build, Inputs};
-use evergate_router::{Rule, Table};
+use evergate_router::{Change, Rule, Table};
 use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
 
@@ -40,9 +40,6 @@ pub(crate) struct Workshop {
     next_label: AtomicU32,
 }
 
-/// The routes of a snapshot in the order of their names, kept beside it so that the next one can take them over.
-pub(crate) type Routes = Vec<(Name, Arc<Route>)>;
-
 /// The numbers of upstreams by name.
 pub(crate) type Numbers = Arc<HashMap<Name, usize>>;
 
@@ -51,8 +48,8 @@ pub(crate) type Numbers = Arc<HashMap<Name, usize>>;
 pub(crate) struct Before<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
-    /// Its routes.
-    pub routes: &'a Routes,
+    /// What it was made of.
+    pub config: &'a Checked,
 }
 
 struct Builder<'a> {
@@ -69,7 +66,7 @@ pub(crate) fn snapshot(
     shop: &Workshop,
     build: Build<'_, Checked>,
     before: Option<Before<'_>>,
-) -> Result<(Snapshot, Routes), Report> {
+) -> Result<Snapshot, Report> {
     let mut b = Builder {
         shop,
         document: build.document,
@@ -81,13 +78,13 @@ pub(crate) fn snapshot(
     let credentials = b.credentials();
     let (clusters, numbers) = b.clusters(&credentials);
     let listeners = b.listeners(&credentials);
-    let routes = b.routes(&numbers);
-    let Some((table, routes)) = routes.filter(|_| !b.report.has_errors()) else { return Err(b.report) };
+    let table = b.table(&numbers);
+    let Some(table) = table.filter(|_| !b.report.has_errors()) else { return Err(b.report) };
     let workers = worker_count(build.config.workers);
     let holds = Arc::new(Holds::default());
     let counted = holds.clone();
     build.generation.count_by(move || counted.sum());
-    let snapshot = Snapshot {
+    Ok(Snapshot {
         revision: build.id,
         table,
         listeners,
@@ -96,8 +93,7 @@ pub(crate) fn snapshot(
         workers,
         holds,
         _generation: build.generation,
-    };
-    Ok((snapshot, routes))
+    })
 }
 
 /// Threads that the document asks for.
@@ -326,30 +322,27 @@ impl Builder<'_> {
         }
     }
 
-    fn routes(&mut self, numbers: &HashMap<Name, usize>) -> Option<(Table<Route>, Routes)> {
-        // Both are in the order of names, so one walk finds what can be taken over.
-        let mut old = self.before.map(|b| b.routes.iter()).into_iter().flatten().peekable();
-        let mut routes = Routes::with_capacity(self.config.routes.len());
-        for (name, source) in &self.config.routes {
-            while old.next_if(|(old, _)| old < name).is_some() {}
-            let before = old.next_if(|(old, _)| old == name).map(|(_, route)| route);
-            let route = match before {
-                Some(route) if Arc::ptr_eq(&route.source, source) => route.clone(),
-                before => {
-                    let label = before.map_or_else(|| self.label(name), |route| route.label.clone());
+    fn table(&mut self, numbers: &HashMap<Name, usize>) -> Option<Table<Route>> {
+        let nothing = (Table::default(), Objects::new());
+        let before = self.before.map(|b| (&b.snapshot.table, &b.config.routes));
+        let (table, routes) = before.unwrap_or((&nothing.0, &nothing.1));
+        let mut changes = Vec::new();
+        for pair in routes.pairs(&self.config.routes) {
+            match pair {
+                (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) => {}
+                (_, Some((name, source))) => {
+                    let label = table.rule(name).map(|rule| rule.value.label.clone());
+                    let label = label.unwrap_or_else(|| self.label(name));
                     let number_of = |upstream: &str| numbers.get(upstream).copied().unwrap_or(usize::MAX);
-                    Arc::new(Route::new(label, source, &number_of))
+                    let value = Arc::new(Route::new(label, source, &number_of));
+                    changes.push(Change::Put(Rule { name: name.clone(), route: source.clone(), value }));
                 }
-            };
-            routes.push((name.clone(), route));
+                (Some((name, _)), None) => changes.push(Change::Take(name.clone())),
+                (None, None) => {}
+            }
         }
-        let rules = routes.iter().map(|(name, route)| Rule {
-            name: name.clone(),
-            route: route.source.clone(),
-            value: route.clone(),
-        });
-        match Table::build(rules, self.before.map(|b| &b.snapshot.table)) {
-            Ok(table) => Some((table, routes)),
+        match table.with(changes) {
+            Ok(table) => Some(table),
             Err(error) => {
                 self.problem("route", &object("routes", &error.name), error.reason);
                 None

@@ -9,7 +9,7 @@ use evergate_upstream::{Checkers, health::Notice as HealthNotice};
 use http::HeaderValue;
 
 use crate::{
-    build::{self, Before, Routes, Workshop},
+    build::{self, Before, Workshop},
     gateway::Gateway,
     listen::Incarnation,
     snapshot::{Published, Snapshot},
@@ -21,7 +21,8 @@ use crate::{
 pub struct Plane {
     shop: Workshop,
     gateway: Arc<Gateway>,
-    live: Option<(Arc<Snapshot>, Routes)>,
+    /// The newest snapshot, and what it was made of.
+    live: Option<(Arc<Snapshot>, Arc<Checked>)>,
     /// Which publication each live generation was.
     published: Vec<(RevisionId, u64, std::sync::Weak<Snapshot>)>,
     checkers: Checkers,
@@ -30,7 +31,7 @@ pub struct Plane {
 /// A snapshot that is ready to be published. Dropped instead, it leaves no trace.
 pub struct Prepared {
     snapshot: Arc<Snapshot>,
-    routes: Routes,
+    config: Arc<Checked>,
 }
 
 impl Plane {
@@ -64,9 +65,9 @@ impl Plane {
     /// # Errors
     /// All that is wrong, with places in the document.
     pub fn prepare(&mut self, build: Build<'_, Checked>) -> Result<Prepared, Report> {
-        let before = self.live.as_ref().map(|(snapshot, routes)| Before { snapshot, routes });
-        let document = build.document;
-        let (snapshot, routes) = build::snapshot(&self.shop, build, before)?;
+        let before = self.live.as_ref().map(|(snapshot, config)| Before { snapshot, config });
+        let (document, config) = (build.document, Arc::clone(build.config));
+        let snapshot = build::snapshot(&self.shop, build, before)?;
         if let Err(error) = self.gateway.have_workers(snapshot.workers) {
             let path = evergate_conf::path::Path::default().join("workers");
             let place = document.at(path.keys()).map(|node| node.place).unwrap_or_default();
@@ -74,12 +75,12 @@ impl Plane {
             report.problem("workers", &path, place, format!("cannot start a worker: {error}"));
             return Err(report);
         }
-        Ok(Prepared { snapshot: Arc::new(snapshot), routes })
+        Ok(Prepared { snapshot: Arc::new(snapshot), config })
     }
 
     /// Switches to a snapshot: requests that begin after this see it.
     pub fn publish(&mut self, prepared: Prepared) {
-        let Prepared { snapshot, routes } = prepared;
+        let Prepared { snapshot, config } = prepared;
         let kept = |i: &Arc<Incarnation>| {
             snapshot.listeners.get(&i.name).is_some_and(|e| Arc::ptr_eq(&e.incarnation, i))
         };
@@ -94,7 +95,7 @@ impl Plane {
         self.published.retain(|(_, _, weak)| weak.strong_count() > 0);
         self.published.push((snapshot.revision, shared.published.epoch(), Arc::downgrade(&snapshot)));
         // The snapshot before goes the way of all: its last holder hands it to the reaper.
-        let last = [before, self.live.replace((snapshot, routes)).map(|(snapshot, _)| snapshot)];
+        let last = [before, self.live.replace((snapshot, config)).map(|(snapshot, _)| snapshot)];
         for snapshot in last.into_iter().flatten() {
             let _ = shared.reaper.send(snapshot);
         }

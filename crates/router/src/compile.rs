@@ -2,10 +2,11 @@
 
 use std::{
     cmp::Ordering,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::Arc,
 };
 
+use evergate_conf::ByName;
 use evergate_contract::config::{Name, Route};
 
 use crate::{hosts::HostKey, order, predicate::When};
@@ -59,9 +60,16 @@ impl<T> Compiled<T> {
         Ok(Compiled { rule, when })
     }
 
-    fn hosts(&self) -> HashSet<HostKey> {
+    /// Each once.
+    fn hosts(&self) -> Vec<HostKey> {
         let hosts = &self.rule.route.matches.hosts;
-        if hosts.is_empty() { [HostKey::Any].into() } else { hosts.iter().map(|h| HostKey::new(h)).collect() }
+        if hosts.is_empty() {
+            return vec![HostKey::Any];
+        }
+        let mut keys: Vec<HostKey> = hosts.iter().map(|h| HostKey::new(h)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
 
     /// Which of two rules of one host is asked first.
@@ -76,65 +84,75 @@ impl<T> Compiled<T> {
 /// What is new at one host.
 pub(crate) struct Touch<T> {
     /// Rules that are no more, or changed.
-    pub(crate) gone: HashSet<Name>,
+    pub(crate) gone: Vec<Name>,
     /// Rules that are new, or changed.
     pub(crate) fresh: Vec<Arc<Compiled<T>>>,
 }
 
 impl<T> Default for Touch<T> {
     fn default() -> Touch<T> {
-        Touch { gone: HashSet::new(), fresh: Vec::new() }
+        Touch { gone: Vec::new(), fresh: Vec::new() }
     }
 }
 
-/// All rules by name, and the hosts at which something is new.
+/// What becomes of one name.
+pub enum Change<T> {
+    /// It has this rule, whether or not it had one.
+    Put(Rule<T>),
+    /// It has none.
+    Take(Name),
+}
+
+impl<T> Change<T> {
+    fn name(&self) -> &Name {
+        match self {
+            Change::Put(rule) => &rule.name,
+            Change::Take(name) => name,
+        }
+    }
+}
+
+/// All rules by name.
+pub(crate) type Rules<T> = ByName<Arc<Compiled<T>>>;
+
+/// All rules by name after a change, and the hosts at which something is new.
 pub(crate) struct Changes<T> {
-    pub(crate) rules: Vec<Arc<Compiled<T>>>,
+    pub(crate) rules: Rules<T>,
     pub(crate) touched: HashMap<HostKey, Touch<T>>,
     pub(crate) work: Work,
 }
 
 impl<T> Changes<T> {
-    /// Compares rules with those before; both in the order of their names.
-    pub(crate) fn between(before: &[Arc<Compiled<T>>], rules: Vec<Rule<T>>) -> Result<Changes<T>, RuleError> {
-        let mut changes = Changes {
-            rules: Vec::with_capacity(rules.len()),
-            touched: HashMap::new(),
-            work: Work::default(),
-        };
-        let mut before = before.iter().peekable();
-        for rule in rules {
-            while let Some(old) = before.next_if(|old| old.rule.name < rule.name) {
-                changes.gone(old);
+    /// Compiles what is new; of one name only one change.
+    pub(crate) fn of(before: &Rules<T>, changes: Vec<Change<T>>) -> Result<Changes<T>, RuleError> {
+        let mut touched = HashMap::<HostKey, Touch<T>>::new();
+        let mut work = Work::default();
+        let mut edits = Vec::with_capacity(changes.len());
+        for change in changes {
+            let old = before.get(change.name());
+            if let (Some(old), Change::Put(rule)) = (old, &change)
+                && old.rule.same(rule)
+            {
+                continue;
             }
-            let old = before.next_if(|old| old.rule.name == rule.name);
-            match old {
-                Some(old) if old.rule.same(&rule) => changes.rules.push(Arc::clone(old)),
-                _ => {
-                    if let Some(old) = old {
-                        changes.gone(old);
+            for host in old.iter().flat_map(|old| old.hosts()) {
+                touched.entry(host).or_default().gone.push(Arc::clone(change.name()));
+            }
+            match change {
+                Change::Take(name) => edits.push((name, None)),
+                Change::Put(rule) => {
+                    work.rules += 1;
+                    let name = Arc::clone(&rule.name);
+                    let new = Arc::new(Compiled::new(rule, old.map(AsRef::as_ref))?);
+                    for host in new.hosts() {
+                        touched.entry(host).or_default().fresh.push(Arc::clone(&new));
                     }
-                    changes.fresh(Compiled::new(rule, old.map(AsRef::as_ref))?);
+                    edits.push((name, Some(new)));
                 }
             }
         }
-        before.for_each(|old| changes.gone(old));
-        Ok(changes)
-    }
-
-    fn gone(&mut self, old: &Compiled<T>) {
-        for host in old.hosts() {
-            self.touched.entry(host).or_default().gone.insert(Arc::clone(&old.rule.name));
-        }
-    }
-
-    fn fresh(&mut self, new: Compiled<T>) {
-        self.work.rules += 1;
-        let new = Arc::new(new);
-        for host in new.hosts() {
-            self.touched.entry(host).or_default().fresh.push(Arc::clone(&new));
-        }
-        self.rules.push(new);
+        edits.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Changes { rules: before.with(&edits), touched, work })
     }
 }
 

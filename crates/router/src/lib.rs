@@ -15,7 +15,7 @@ pub mod path;
 mod predicate;
 mod table;
 
-pub use compile::{Rule, RuleError, Work};
+pub use compile::{Change, Rule, RuleError, Work};
 pub use head::Head;
 pub use path::{PathRule, normalized};
 pub use table::{Hit, Table};

@@ -5,20 +5,19 @@ use std::{fmt, sync::Arc};
 use evergate_contract::config::{Name, Route};
 
 use crate::{
-    compile::{Changes, Compiled, Rule, RuleError, Touch, Work},
+    compile::{Change, Changes, Compiled, Rule, RuleError, Rules, Touch, Work},
     head::Head,
     host::HostTable,
     hosts::{self, HostKey, Hosts},
     path::PathRule,
 };
 
-/// Rules ready to be asked. Immutable; a copy costs the same for ten rules and for a hundred thousand, but for the
-/// list of their names.
+/// Rules ready to be asked. Immutable; a copy costs the same for ten rules and for a hundred thousand.
 pub struct Table<T> {
     exact: Hosts<Arc<HostTable<T>>>,
     wildcard: Hosts<Arc<HostTable<T>>>,
     any: Option<Arc<HostTable<T>>>,
-    rules: Vec<Arc<Compiled<T>>>,
+    rules: Rules<T>,
     work: Work,
 }
 
@@ -36,34 +35,30 @@ pub struct Hit<'t, T> {
 }
 
 impl<T> Table<T> {
-    /// A table that answers by these rules only. With the table before, it costs what changed: a rule that is the same in
-    /// both is not compiled, a host at which all rules are the same is not looked at. The answers do not depend
-    /// on it.
+    /// The table after changes of some rules, one for each name. Costs what changes: a rule that is the same as before is
+    /// not compiled, a host at which all rules are the same is not looked at. The answers depend on the rules alone.
     ///
     /// # Errors
     /// A rule that does not compile. Those of a checked document do.
-    pub fn build(
-        rules: impl IntoIterator<Item = Rule<T>>,
-        previous: Option<&Table<T>>,
-    ) -> Result<Table<T>, RuleError> {
-        let mut rules: Vec<Rule<T>> = rules.into_iter().collect();
-        rules.sort_by(|a, b| a.name.cmp(&b.name));
-        let before = previous.map_or(&[][..], |table| &table.rules);
-        let Changes { rules, touched, work } = Changes::between(before, rules)?;
-        let mut table = match previous {
-            Some(table) => Table {
-                exact: table.exact.clone(),
-                wildcard: table.wildcard.clone(),
-                any: table.any.clone(),
-                rules,
-                work,
-            },
-            None => Table { exact: Hosts::new(), wildcard: Hosts::new(), any: None, rules, work },
+    pub fn with(&self, changes: impl IntoIterator<Item = Change<T>>) -> Result<Table<T>, RuleError> {
+        let Changes { rules, touched, work } = Changes::of(&self.rules, changes.into_iter().collect())?;
+        let mut table = Table {
+            exact: self.exact.clone(),
+            wildcard: self.wildcard.clone(),
+            any: self.any.clone(),
+            rules,
+            work,
         };
         for (host, touch) in touched {
             table.touch(host, touch);
         }
         Ok(table)
+    }
+
+    /// The rule of that name.
+    #[must_use]
+    pub fn rule(&self, name: &str) -> Option<&Rule<T>> {
+        self.rules.get(name).map(|compiled| &compiled.rule)
     }
 
     /// The rule that takes a request, by the order of the most specific. Allocates nothing, unless the host
@@ -109,14 +104,15 @@ impl<T> Table<T> {
         hosts::parents(host).filter_map(|parent| self.wildcard.get(parent))
     }
 
-    fn touch(&mut self, host: HostKey, touch: Touch<T>) {
+    fn touch(&mut self, host: HostKey, mut touch: Touch<T>) {
+        touch.gone.sort_unstable();
         let old = match &host {
             HostKey::Exact(name) => self.exact.get(name),
             HostKey::Wildcard(name) => self.wildcard.get(name),
             HostKey::Any => self.any.as_ref(),
         };
         let stay = old.iter().flat_map(|table| table.rules());
-        let stay = stay.filter(|rule| !touch.gone.contains(&rule.rule.name)).map(Arc::clone);
+        let stay = stay.filter(|rule| touch.gone.binary_search(&rule.rule.name).is_err()).map(Arc::clone);
         let rules: Vec<_> = stay.chain(touch.fresh).collect();
         let table = (!rules.is_empty()).then(|| {
             self.work.hosts += 1;
@@ -138,7 +134,7 @@ impl<T> Default for Table<T> {
             exact: Hosts::new(),
             wildcard: Hosts::new(),
             any: None,
-            rules: Vec::new(),
+            rules: Rules::new(),
             work: Work::default(),
         }
     }
@@ -146,8 +142,7 @@ impl<T> Default for Table<T> {
 
 impl<T> fmt::Debug for Table<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.rules.iter().map(|rule| &rule.rule.name);
-        f.debug_set().entries(names).finish()
+        f.debug_set().entries(self.rules.keys()).finish()
     }
 }
 
