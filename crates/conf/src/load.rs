@@ -30,6 +30,8 @@ use crate::{
 pub struct Loader {
     files: Files,
     patterns: Patterns,
+    /// Those of `patterns` whose content counts.
+    pinned: Patterns,
     limits: Limits,
     env: Env,
     cache: HashMap<PathBuf, Arc<Document>>,
@@ -77,6 +79,7 @@ impl Loader {
         Loader {
             files: Files::new(),
             patterns: Patterns::new(patterns),
+            pinned: Patterns::new(patterns.iter().filter(|pattern| pattern.pinned)),
             limits: Limits::default(),
             env: Arc::new(|name| std::env::var(name).ok()),
             cache: HashMap::new(),
@@ -170,7 +173,7 @@ impl Loader {
     #[must_use]
     pub fn references(&self, document: &Node) -> Vec<Input> {
         let mut paths = Vec::new();
-        self.patterns.pinned(document, &mut |path| paths.push(path));
+        self.pinned.pinned(document, &mut |path| paths.push(path));
         paths.sort_unstable();
         paths.dedup();
         let input = |path: &str| {

@@ -10,7 +10,7 @@ mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
-use evergate_conf::{Digest, Node, Path, Report};
+use evergate_conf::{Digest, Node, Path, Report, merge};
 
 use crate::{
     revision::{Layers, Revision, RevisionId},
@@ -238,18 +238,16 @@ impl Engine {
         let known = self.live.as_ref().or(self.recovered.as_ref());
         let nothing = Layers::empty();
         let old = known.map_or(&nothing, |k| &k.layers);
-        let on_top = |text: &Node| Layers {
-            base: old.base.clone(),
-            overlay: if patch {
-                overlay::edited(&old.base, &old.overlay, text)
-            } else {
-                overlay::tidy(&old.base, text)
-            },
-        };
-        let as_written = on_top(text).document();
-        let layers = on_top(&overlay::without_places(text));
-        let candidate =
-            Candidate::new(layers, known.map_or(UNREADABLE, |k| k.files), known.and_then(|k| k.held));
+        let bare = overlay::without_places(text);
+        let overlay =
+            if patch { overlay::edited(&old.base, &old.overlay, &bare) } else { overlay::tidy(&old.base, &bare) };
+        let layers = Layers { base: old.base.clone(), overlay };
+        // A patch of what runs gives the same document as the layers do, and shares with it what stays.
+        let under = known.filter(|_| patch).map_or(&old.base, |k| &k.document);
+        let (as_written, document) = (merge(under, text), merge(under, &bare));
+        debug_assert!(document == layers.document(), "an edit is the same in the overlay and in the document");
+        let files = known.map_or(UNREADABLE, |k| k.files);
+        let candidate = Candidate::made(layers, document, files, known.and_then(|k| k.held));
         let pins = known.map_or(PinsFrom::Disk, |k| PinsFrom::Kept(Arc::clone(&k.pins)));
         self.check(candidate, Some(as_written), pins, effects);
     }
@@ -427,6 +425,11 @@ impl Engine {
 impl Candidate {
     fn new(layers: Layers, files: Digest, held: Option<Digest>) -> Candidate {
         let document = layers.document();
+        Candidate::made(layers, document, files, held)
+    }
+
+    /// `document` is what the layers make.
+    fn made(layers: Layers, document: Node, files: Digest, held: Option<Digest>) -> Candidate {
         Candidate {
             layers,
             document,

@@ -101,7 +101,7 @@ pub struct Patterns {
 impl Patterns {
     /// Joins them.
     #[must_use]
-    pub fn new(patterns: &[PathPattern]) -> Patterns {
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a PathPattern>) -> Patterns {
         let mut root = Patterns::default();
         for pattern in patterns {
             let mut at = &mut root;
