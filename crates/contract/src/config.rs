@@ -26,7 +26,7 @@ pub use action::{Files, Forward, Redirect, Respond, Target};
 pub use address::{Address, AddressError};
 pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
 pub use endpoint::Endpoint;
-pub use headers::{HeaderEdit, HeaderEdits};
+pub use headers::{HeaderEdit, HeaderEdits, RareEdits};
 pub use listener::{Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
 pub use predicate::{Match, PathMatch, TextMatch};
 pub use route::{Rewrite, Route, RouteLimits};

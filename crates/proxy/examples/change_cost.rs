@@ -134,17 +134,18 @@ impl Files {
         files
     }
 
-    /// Writes one of the files anew; each route's header has what `turn` says.
+    /// Writes one of the files anew; a route's timeout is what `turn` says, if it says anything.
     fn part(&self, part: usize, turn: impl Fn(usize) -> usize) {
         let each = self.routes.div_ceil(self.parts);
         let mut text = String::from("routes:\n");
         for i in part * each..((part + 1) * each).min(self.routes) {
             let _ = write!(
                 text,
-                "  r{i:06}:\n    match: {{ hosts: [h{i}.example.com] }}\n    \
-                 headers: {{ response: {{ set: {{ x-turn: \"{}\" }} }} }}\n    forward: api\n",
-                turn(i)
+                "  r{i:06}:\n    match: {{ hosts: [h{i}.example.com] }}\n    forward: api\n",
             );
+            if turn(i) > 0 {
+                let _ = writeln!(text, "    timeout: {}ms", turn(i));
+            }
         }
         std::fs::write(self.folder.join(format!("part-{part:03}.yaml")), text).unwrap();
     }
@@ -166,9 +167,7 @@ async fn change(handle: &Handle, files: &Files, way: Way, turn: usize) {
     let route = chosen(turn, files.routes);
     let intent = match way {
         Way::Patch => {
-            let text = format!(
-                "{{\"routes\":{{\"r{route:06}\":{{\"headers\":{{\"response\":{{\"set\":{{\"x-turn\":\"{turn}\"}}}}}}}}}}}}"
-            );
+            let text = format!("{{\"routes\":{{\"r{route:06}\":{{\"timeout\":\"{turn}ms\"}}}}}}");
             Intent::Patch(Body::Text(text.into(), Format::Json))
         }
         Way::File => {

@@ -244,7 +244,7 @@ async fn send(
     hop::strip(&mut parts.headers, Kept::Te);
     headers::add_forwarded(&mut parts.headers, conn, via);
     if let Some(host) = &forward.host {
-        parts.headers.insert(header::HOST, host);
+        parts.headers.insert(header::HOST, &**host);
     }
     route.request.apply(&mut parts.headers);
     let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout(), informational: inform };

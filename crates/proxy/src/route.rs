@@ -32,7 +32,7 @@ pub(crate) enum Action {
     /// Sent to an upstream.
     Forward(Forward),
     /// Answered with these.
-    Respond(Respond),
+    Respond(Box<Respond>),
     /// Sent elsewhere, with this status.
     Redirect(String, StatusCode),
     /// Answered with a file.
@@ -45,9 +45,9 @@ pub(crate) struct Forward {
     /// Numbers of the upstreams, each with the sum of the weights up to and including its own.
     to: Box<[(usize, u64)]>,
     /// The new path, as [`evergate_router::PathRule::rewrite`] reads it.
-    pub path: Option<String>,
+    pub path: Option<Box<str>>,
     /// The new `Host`.
-    pub host: Option<HeaderValue>,
+    pub host: Option<Box<HeaderValue>>,
 }
 
 /// A fixed response.
@@ -99,9 +99,10 @@ fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
             (number_of(&t.upstream), sum)
         };
         let to = forward.to.iter().map(&mut share).collect();
-        let rewrite = source.rewrite.clone().unwrap_or_default();
-        let host = rewrite.host.and_then(|host| HeaderValue::from_str(&host).ok());
-        return Action::Forward(Forward { to, path: rewrite.path, host });
+        let rewrite = source.rewrite.as_deref();
+        let path = rewrite.and_then(|r| r.path.as_deref()).map(Into::into);
+        let host = rewrite.and_then(|r| HeaderValue::from_str(r.host.as_ref()?).ok()).map(Box::new);
+        return Action::Forward(Forward { to, path, host });
     }
     if let Some(redirect) = &source.redirect {
         return Action::Redirect(
@@ -112,7 +113,8 @@ fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
     if let Some(files) = &source.files {
         return Action::Files(Site::new(files));
     }
-    Action::Respond(Respond::new(&source.respond.clone().unwrap_or_default()))
+    let nothing = config::Respond::default();
+    Action::Respond(Box::new(Respond::new(source.respond.as_deref().unwrap_or(&nothing))))
 }
 
 impl Forward {

@@ -52,8 +52,8 @@ impl<T> Compiled<T> {
         let kept = before.filter(|old| old.rule.route.matches == rule.route.matches);
         let when = match kept {
             Some(old) => Arc::clone(&old.when),
-            None => match When::new(&rule.route.matches) {
-                Ok(when) => Arc::new(when),
+            None => match When::shared(&rule.route.matches) {
+                Ok(when) => when,
                 Err(reason) => return Err(RuleError { name: rule.name, reason }),
             },
         };

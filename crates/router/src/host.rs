@@ -14,7 +14,51 @@ use crate::{
     predicate,
 };
 
-/// The rules of one host.
+/// The rules of one host. Most of 100,000 hosts have one, which needs no table.
+pub(crate) enum HostRules<T> {
+    One(Arc<Compiled<T>>),
+    Many(Arc<HostTable<T>>),
+}
+
+impl<T> HostRules<T> {
+    /// `None` if there are none.
+    pub(crate) fn new(mut rules: Vec<Arc<Compiled<T>>>) -> Option<HostRules<T>> {
+        if rules.len() > 1 {
+            return Some(HostRules::Many(Arc::new(HostTable::new(rules))));
+        }
+        rules.pop().map(HostRules::One)
+    }
+
+    /// In the order in which they are asked.
+    pub(crate) fn rules(&self) -> &[Arc<Compiled<T>>] {
+        match self {
+            HostRules::One(rule) => std::slice::from_ref(rule),
+            HostRules::Many(table) => &table.rules,
+        }
+    }
+
+    /// The first rule that holds, if its priority is above `floor`.
+    pub(crate) fn find(&self, listener: &str, head: &Head<'_>, floor: Option<i32>) -> Option<&Compiled<T>> {
+        match self {
+            HostRules::Many(table) => table.find(listener, head, floor),
+            HostRules::One(rule) => {
+                let counts = floor.is_none_or(|floor| rule.rule.route.priority > floor);
+                (counts && holds_with_path(rule, listener, head)).then_some(&**rule)
+            }
+        }
+    }
+}
+
+impl<T> Clone for HostRules<T> {
+    fn clone(&self) -> HostRules<T> {
+        match self {
+            HostRules::One(rule) => HostRules::One(Arc::clone(rule)),
+            HostRules::Many(table) => HostRules::Many(Arc::clone(table)),
+        }
+    }
+}
+
+/// The rules of one host, found by path.
 pub(crate) struct HostTable<T> {
     rules: Vec<Arc<Compiled<T>>>,
     /// One for each priority, highest first.
@@ -30,7 +74,7 @@ struct Layer {
 }
 
 impl<T> HostTable<T> {
-    pub(crate) fn new(mut rules: Vec<Arc<Compiled<T>>>) -> HostTable<T> {
+    fn new(mut rules: Vec<Arc<Compiled<T>>>) -> HostTable<T> {
         rules.sort_by(|a, b| a.order(b));
         let mut layers = Vec::new();
         let mut start = 0;
@@ -41,13 +85,7 @@ impl<T> HostTable<T> {
         HostTable { rules, layers }
     }
 
-    /// In the order in which they are asked.
-    pub(crate) fn rules(&self) -> &[Arc<Compiled<T>>] {
-        &self.rules
-    }
-
-    /// The first rule that holds, if its priority is above `floor`.
-    pub(crate) fn find(&self, listener: &str, head: &Head<'_>, floor: Option<i32>) -> Option<&Compiled<T>> {
+    fn find(&self, listener: &str, head: &Head<'_>, floor: Option<i32>) -> Option<&Compiled<T>> {
         let layers = self.layers.iter().take_while(|layer| floor.is_none_or(|floor| layer.priority > floor));
         layers.into_iter().find_map(|layer| {
             let exact = layer.exact.get(head.path).cloned();
@@ -72,8 +110,10 @@ fn holds<T>(compiled: &Compiled<T>, listener: &str, head: &Head<'_>) -> bool {
 fn holds_with_path<T>(compiled: &Compiled<T>, listener: &str, head: &Head<'_>) -> bool {
     holds(compiled, listener, head)
         && match &compiled.when.path {
+            PathRule::Any => true,
+            PathRule::Exact(path) => **path == *head.path,
+            PathRule::Prefix(prefix) => path::strip_prefix(head.path, prefix).is_some(),
             PathRule::Regex(regex) => regex.is_match(head.path),
-            _ => true,
         }
 }
 

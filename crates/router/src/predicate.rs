@@ -1,6 +1,9 @@
 //! Conditions past host and path: listener, method, headers, query.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use evergate_contract::{
     config::{Match, Route, TextMatch},
@@ -31,7 +34,20 @@ enum Text {
 }
 
 impl When {
-    pub(crate) fn new(matches: &Match) -> Result<When, String> {
+    /// Most of 100,000 rules ask for a host alone: these share one.
+    pub(crate) fn shared(matches: &Match) -> Result<Arc<When>, String> {
+        static ALWAYS: LazyLock<Arc<When>> = LazyLock::new(|| {
+            let (path, methods) = (PathRule::Any, Box::default());
+            Arc::new(When { path, methods, headers: Box::default(), query: Box::default() })
+        });
+        let Match { hosts: _, path, methods, headers, query } = matches;
+        if path.is_none() && methods.is_empty() && headers.is_empty() && query.is_empty() {
+            return Ok(Arc::clone(&ALWAYS));
+        }
+        When::new(matches).map(Arc::new)
+    }
+
+    fn new(matches: &Match) -> Result<When, String> {
         let header = |(name, text): (&String, &TextMatch)| {
             let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
             Ok((name, Text::new(text)?))

@@ -7,16 +7,16 @@ use evergate_contract::config::{Name, Route};
 use crate::{
     compile::{Change, Changes, Compiled, Rule, RuleError, Rules, Touch, Work},
     head::Head,
-    host::HostTable,
+    host::HostRules,
     hosts::{self, HostKey, Hosts},
     path::PathRule,
 };
 
 /// Rules ready to be asked. Immutable; a copy costs the same for ten rules and for a hundred thousand.
 pub struct Table<T> {
-    exact: Hosts<Arc<HostTable<T>>>,
-    wildcard: Hosts<Arc<HostTable<T>>>,
-    any: Option<Arc<HostTable<T>>>,
+    exact: Hosts<HostRules<T>>,
+    wildcard: Hosts<HostRules<T>>,
+    any: Option<HostRules<T>>,
     rules: Rules<T>,
     work: Work,
 }
@@ -100,7 +100,7 @@ impl<T> Table<T> {
         self.work
     }
 
-    fn wildcards(&self, host: &str) -> impl Iterator<Item = &Arc<HostTable<T>>> {
+    fn wildcards(&self, host: &str) -> impl Iterator<Item = &HostRules<T>> {
         hosts::parents(host).filter_map(|parent| self.wildcard.get(parent))
     }
 
@@ -114,10 +114,8 @@ impl<T> Table<T> {
         let stay = old.iter().flat_map(|table| table.rules());
         let stay = stay.filter(|rule| touch.gone.binary_search(&rule.rule.name).is_err()).map(Arc::clone);
         let rules: Vec<_> = stay.chain(touch.fresh).collect();
-        let table = (!rules.is_empty()).then(|| {
-            self.work.hosts += 1;
-            Arc::new(HostTable::new(rules))
-        });
+        let table = HostRules::new(rules);
+        self.work.hosts += usize::from(table.is_some());
         match (host, table) {
             (HostKey::Exact(name), Some(table)) => self.exact.insert(name, table),
             (HostKey::Exact(name), None) => self.exact.remove(&name),

@@ -1,7 +1,11 @@
 //! Changes to headers.
 
+use std::{borrow::Cow, ops::Deref};
+
 use evergate_conf::Report;
 use http::{HeaderName, HeaderValue};
+use schemars::{Schema, SchemaGenerator};
+use serde::{Deserializer, Serializer};
 
 use super::*;
 use crate::at::At;
@@ -14,6 +18,43 @@ pub struct HeaderEdits {
     pub request: HeaderEdit,
     /// Before the response goes to the client.
     pub response: HeaderEdit,
+}
+
+/// [`HeaderEdits`] where most have none: these take no more room than a pointer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RareEdits(Option<Box<HeaderEdits>>);
+
+impl Deref for RareEdits {
+    type Target = HeaderEdits;
+
+    fn deref(&self) -> &HeaderEdits {
+        const NONE: HeaderEdit = HeaderEdit { set: BTreeMap::new(), add: BTreeMap::new(), remove: Vec::new() };
+        static NEITHER: HeaderEdits = HeaderEdits { request: NONE, response: NONE };
+        self.0.as_deref().unwrap_or(&NEITHER)
+    }
+}
+
+impl<'de> Deserialize<'de> for RareEdits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RareEdits, D::Error> {
+        let edits = HeaderEdits::deserialize(deserializer)?;
+        Ok(RareEdits((edits != HeaderEdits::default()).then(|| Box::new(edits))))
+    }
+}
+
+impl Serialize for RareEdits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        HeaderEdits::serialize(self, serializer)
+    }
+}
+
+impl JsonSchema for RareEdits {
+    fn schema_name() -> Cow<'static, str> {
+        HeaderEdits::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        HeaderEdits::json_schema(generator)
+    }
 }
 
 /// First `remove`, then `set`, then `add`.

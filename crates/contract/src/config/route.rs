@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// Which request, and what becomes of it. Exactly one of `forward`, `respond`, `redirect`, `files`.
+// There may be 100,000 of them: what most do not have is elsewhere.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -25,10 +26,10 @@ pub struct Route {
     pub matches: Match,
     /// Changes to the headers of requests and responses.
     #[serde(default)]
-    pub headers: HeaderEdits,
+    pub headers: RareEdits,
     /// Changes to the request's path and host before it is forwarded. Only with `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewrite: Option<Rewrite>,
+    pub rewrite: Option<Box<Rewrite>>,
     /// From the end of the request's headers to those of the response, retries and all; later answers 504.
     /// 1ms to 24h; absent: only the upstream's timeouts. Only with `forward`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,13 +42,13 @@ pub struct Route {
     pub forward: Option<Forward>,
     /// Answer with a fixed response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub respond: Option<Respond>,
+    pub respond: Option<Box<Respond>>,
     /// Send the client elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Box<Redirect>>,
     /// Serve files from a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub files: Option<Files>,
+    pub files: Option<Box<Files>>,
 }
 
 /// Changes to the request's target before it is forwarded.

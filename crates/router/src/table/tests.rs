@@ -291,7 +291,7 @@ fn any_request() -> impl Strategy<Value = Request> {
 
 /// What a table holds: hosts with their rules in order.
 fn shape(table: &Table<()>) -> BTreeMap<HostKey, Vec<Name>> {
-    let names = |host: &HostTable<()>| host.rules().iter().map(|rule| Arc::clone(&rule.rule.name)).collect();
+    let names = |host: &HostRules<()>| host.rules().iter().map(|rule| Arc::clone(&rule.rule.name)).collect();
     let exact = table.exact.iter().map(|(host, rules)| (HostKey::Exact(host.into()), names(rules)));
     let wildcard = table.wildcard.iter().map(|(host, rules)| (HostKey::Wildcard(host.into()), names(rules)));
     let any = table.any.iter().map(|rules| (HostKey::Any, names(rules)));
