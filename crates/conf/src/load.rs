@@ -19,7 +19,7 @@ use self::{
 use crate::{
     files::Files,
     format::{self, Format, Limits},
-    merge::merge_all,
+    merge::{merge_again, merge_all},
     node::{Digest, FileId, Node, Place},
     path::Path,
     report::Report,
@@ -36,6 +36,8 @@ pub struct Loader {
     env: Env,
     cache: HashMap<PathBuf, Arc<Document>>,
     inputs: Vec<Input>,
+    /// The files of the last good load, and what they made.
+    last: Option<(Vec<Arc<Document>>, Node)>,
 }
 
 /// Looks a variable up.
@@ -84,6 +86,7 @@ impl Loader {
             env: Arc::new(|name| std::env::var(name).ok()),
             cache: HashMap::new(),
             inputs: Vec::new(),
+            last: None,
         }
     }
 
@@ -133,7 +136,12 @@ impl Loader {
         if report.has_errors() {
             inputs.extend(nodes.iter().flat_map(|node| self.references(node)));
         }
-        let document = merge_all(&nodes);
+        let document = match &self.last {
+            Some((before, result)) => {
+                merge_again(&before.iter().map(|d| &d.node).collect::<Vec<_>>(), result, &nodes)
+            }
+            None => merge_all(&nodes),
+        };
         inputs.extend(self.references(&document));
         inputs.sort();
         inputs.dedup();
@@ -142,6 +150,7 @@ impl Loader {
             report.locate(&self.files);
             return Err(report);
         }
+        self.last = Some((documents, document.clone()));
         Ok(Loaded { document, inputs })
     }
 

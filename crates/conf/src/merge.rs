@@ -118,6 +118,98 @@ fn stack(layers: &[&Node]) -> Option<Node> {
     }
 }
 
+/// [`merge_all`] of `new`, out of what it was for `old`: the same layers, of which some say something else. The cost follows
+/// the layers that are not the very same, and the result shares the rest.
+#[must_use]
+pub fn merge_again(old: &[&Node], result: &Node, new: &[&Node]) -> Node {
+    if old.len() != new.len() {
+        return merge_all(new);
+    }
+    let row = |nodes: &[&Node]| nodes.iter().map(|node| entry_of(node)).collect::<Vec<_>>();
+    let (old, new) = (row(old), row(new));
+    let old: Vec<_> = old.iter().map(Some).collect();
+    let new: Vec<_> = new.iter().map(Some).collect();
+    stack_again(&old, Some(&entry_of(result)), &new).map_or_else(Node::empty_map, |entry| entry.node)
+}
+
+/// A whole layer, as if it stood at a key.
+fn entry_of(node: &Node) -> Entry {
+    Entry { key: "".into(), place: node.place, node: node.clone() }
+}
+
+/// What stands at one key: of each layer, if it has it, before and now, and what came of it before.
+fn stack_again(old: &[Option<&Entry>], result: Option<&Entry>, new: &[Option<&Entry>]) -> Option<Entry> {
+    let changed: Vec<usize> = (0..new.len()).filter(|at| !is_very_same(old, new, *at)).collect();
+    if changed.is_empty() {
+        return result.cloned();
+    }
+    let written: Vec<&Entry> = new.iter().copied().flatten().collect();
+    let (first, last) = (written.first()?, written.last()?);
+    let all_maps = |row: &[Option<&Entry>]| row.iter().flatten().all(|e| e.node.as_map().is_some());
+    let before = result.and_then(|e| e.node.as_map()).filter(|_| all_maps(old) && all_maps(new));
+    let node = match before {
+        Some(before) => {
+            let map = before.with(edits_again(old, before, new, &changed));
+            Node { value: Value::Map(Arc::new(map)), place: first.node.place }
+        }
+        None => stack(&written.iter().map(|e| &e.node).collect::<Vec<_>>())?,
+    };
+    Some(Entry { key: Arc::clone(&last.key), place: last.place, node })
+}
+
+/// The layer says the same at the same place, and nobody need look.
+fn is_very_same(old: &[Option<&Entry>], new: &[Option<&Entry>], at: usize) -> bool {
+    let side = |row: &[Option<&Entry>]| row.get(at).copied().flatten().cloned();
+    match (side(old), side(new)) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.place == b.place && a.node.place == b.node.place && a.node.same(&b.node),
+        _ => false,
+    }
+}
+
+fn edits_again<'a>(
+    old: &[Option<&'a Entry>],
+    before: &Map,
+    new: &[Option<&'a Entry>],
+    changed: &[usize],
+) -> Vec<Edit<'a, Entry>> {
+    let of = |map: Option<&'a Arc<Map>>| map.into_iter().flat_map(|map| map.entries());
+    let mut touched: Vec<&'a Entry> = Vec::new();
+    for at in changed {
+        touched.extend(of(layer(old, *at)).chain(of(layer(new, *at))));
+    }
+    touched.sort_by(|a, b| a.key.cmp(&b.key));
+    touched.dedup_by(|a, b| a.key == b.key);
+    let edit = |entry: &'a Entry| {
+        let key = &entry.key;
+        let result = before.entry(key);
+        // Most keys are in one layer only: what came of them before tells.
+        if let [only] = changed
+            && let (Some(a), Some(b)) = (entry_in(old, *only, key), entry_in(new, *only, key))
+            && a.node.as_map().is_some()
+            && b.node.as_map().is_some()
+            && result.is_some_and(|result| result.node.same(&a.node))
+        {
+            return Edit::Put(Entry { node: strip_nulls(&b.node), ..b.clone() });
+        }
+        let at = |row| -> Vec<_> { (0..new.len()).map(|at| entry_in(row, at, key)).collect() };
+        match stack_again(&at(old), result, &at(new)) {
+            Some(entry) => Edit::Put(entry),
+            None => Edit::Take(&**key),
+        }
+    };
+    touched.into_iter().map(edit).collect()
+}
+
+/// A layer, if it is there and a map.
+fn layer<'a>(row: &[Option<&'a Entry>], at: usize) -> Option<&'a Arc<Map>> {
+    row.get(at).copied().flatten()?.node.as_map()
+}
+
+fn entry_in<'a>(row: &[Option<&'a Entry>], at: usize, key: &str) -> Option<&'a Entry> {
+    layer(row, at)?.entry(key)
+}
+
 fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
     let Value::Map(changes) = &patch.value else {
         return if base == patch { base.clone() } else { patch.clone() };

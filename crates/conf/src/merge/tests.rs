@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     FileId, Limits,
     format::{Format, parse, tests::any_node, to_json},
+    node::Place,
 };
 
 fn json(text: &str) -> Node {
@@ -133,5 +134,52 @@ proptest! {
         let clean = strip_nulls(&a);
         prop_assert!(!clean.as_map().unwrap().has_nulls());
         prop_assert_eq!(clean, merge(&Node::empty_map(), &a));
+    }
+}
+
+/// A tree whose places all differ from those of others, so that it shows where a value was taken from.
+fn placed(node: &Node, line: &mut u32) -> Node {
+    *line += 1;
+    let place = Place { line: *line, ..Place::default() };
+    let value = match &node.value {
+        Value::Map(map) => {
+            let entry = |e: &Entry| Entry { key: Arc::clone(&e.key), place, node: placed(&e.node, line) };
+            Value::Map(Arc::new(Map::new(map.entries().map(entry).collect())))
+        }
+        other => other.clone(),
+    };
+    Node { value, place }
+}
+
+fn with_places(node: &Node) -> String {
+    match &node.value {
+        Value::Map(map) => {
+            let entry = |e: &Entry| format!("{}@{}: {}", e.key, e.place.line, with_places(&e.node));
+            format!("@{} {{{}}}", node.place.line, map.entries().map(entry).collect::<Vec<_>>().join(", "))
+        }
+        other => format!("@{} {other:?}", node.place.line),
+    }
+}
+
+proptest! {
+    /// Out of what it was before, a merge is what it is from nothing, places and all.
+    #[test]
+    fn merging_again_is_merging(
+        first in proptest::collection::vec(any_node(true), 1..5),
+        second in proptest::collection::vec(any_node(true), 1..5),
+        stay in proptest::collection::vec(any::<bool>(), 5),
+    ) {
+        let mut line = 0;
+        let mut maps = |nodes: Vec<Node>| -> Vec<Node> {
+            nodes.iter().filter(|n| n.as_map().is_some()).map(|n| placed(n, &mut line)).collect()
+        };
+        let (old, mut new) = (maps(first), maps(second));
+        // Some layers stay, as files that nobody touched; of others, parts do.
+        for (i, (a, b)) in old.iter().zip(&mut new).enumerate() {
+            *b = if stay[i] { a.clone() } else { merge(a, b) };
+        }
+        let (old, new): (Vec<&Node>, Vec<&Node>) = (old.iter().collect(), new.iter().collect());
+        let again = merge_again(&old, &merge_all(&old), &new);
+        prop_assert_eq!(with_places(&again), with_places(&merge_all(&new)));
     }
 }
