@@ -97,6 +97,8 @@ struct Transaction {
     origin: Origin,
     span: tracing::Span,
     steps: Vec<(Stage, Duration)>,
+    /// What it changes, in a line.
+    summary: String,
     /// The set of watched files may differ afterwards.
     read: bool,
     fell_back: bool,
@@ -329,7 +331,7 @@ impl<T: Target> Change<T> {
             }
             _ => {}
         }
-        say::ended(head, verdict, &self.transaction.steps, took);
+        say::ended(head, verdict, (&self.transaction.steps, &self.transaction.summary), took);
         if self.transaction.read {
             self.watch();
         }
@@ -412,6 +414,7 @@ impl Transaction {
             origin: Origin::Start,
             span: tracing::Span::none(),
             steps: Vec::new(),
+            summary: String::new(),
             read: false,
             fell_back: false,
         }

@@ -1,7 +1,7 @@
 //! How two documents differ, by object and field, and what applying that will disturb.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     sync::Arc,
 };
@@ -96,7 +96,7 @@ impl Plan {
     /// What leads from `old` to `new`. Its cost follows the difference, unless the content of a file differs.
     #[must_use]
     pub fn between(old: Side<'_>, new: Side<'_>, redactor: &Redactor) -> Plan {
-        let mut objects = BTreeMap::new();
+        let mut objects = Vec::new();
         for change in diff(old.document, new.document) {
             for change in by_object(change) {
                 let hidden = Hidden { old: old.document, new: new.document, redactor };
@@ -107,7 +107,7 @@ impl Plan {
         if !contents.is_empty() {
             mark_contents(&mut Path::root(), new.document, &contents, &mut objects);
         }
-        Plan { objects: objects.into_values().collect(), touches: Vec::new() }
+        Plan { objects, touches: Vec::new() }
     }
 
     /// True if nothing differs.
@@ -212,7 +212,8 @@ struct Hidden<'a> {
     redactor: &'a Redactor,
 }
 
-fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: &Change, hidden: &Hidden<'_>) {
+/// Changes come in the order of their paths, so that those of one object follow each other.
+fn add(objects: &mut Vec<ObjectChange>, change: &Change, hidden: &Hidden<'_>) {
     let keys = change.path.segments();
     let (object, field) = keys.split_at(keys.len().min(2));
     let kind = match (&change.before, &change.after) {
@@ -223,10 +224,11 @@ fn add(objects: &mut BTreeMap<Path, ObjectChange>, change: &Change, hidden: &Hid
     let show =
         |root, value: &Option<Node>| value.as_ref().map(|v| redact(root, &change.path, v, hidden.redactor));
     let what = What::Value(show(hidden.old, &change.before), show(hidden.new, &change.after));
-    let object: Path = object.iter().cloned().collect();
     let field = FieldChange { field: field.iter().cloned().collect(), what };
-    let entry = objects.entry(object.clone());
-    entry.or_insert_with(|| ObjectChange { object, kind, fields: Vec::new() }).fields.push(field);
+    match objects.last_mut() {
+        Some(last) if last.object.segments() == object => last.fields.push(field),
+        _ => objects.push(ObjectChange { object: object.iter().cloned().collect(), kind, fields: vec![field] }),
+    }
 }
 
 /// The value at a path of `root`, with secrets replaced by `***`.
@@ -297,15 +299,17 @@ fn mark_contents(
     at: &mut Path,
     node: &Node,
     files: &BTreeSet<&str>,
-    objects: &mut BTreeMap<Path, ObjectChange>,
+    objects: &mut Vec<ObjectChange>,
 ) {
     match &node.value {
         Value::Str(text) if files.contains(text.as_ref()) => {
             let (object, field) = at.segments().split_at(at.segments().len().min(2));
-            let object: Path = object.iter().cloned().collect();
-            let entry = objects.entry(object.clone());
-            let change =
-                entry.or_insert_with(|| ObjectChange { object, kind: Kind::Changed, fields: Vec::new() });
+            let at = objects.partition_point(|o| o.object.segments() < object);
+            if objects.get(at).is_none_or(|o| o.object.segments() != object) {
+                let object = object.iter().cloned().collect();
+                objects.insert(at, ObjectChange { object, kind: Kind::Changed, fields: Vec::new() });
+            }
+            let Some(change) = objects.get_mut(at) else { return };
             if change.kind == Kind::Changed && !change.fields.iter().any(|f| f.field.segments() == field) {
                 change
                     .fields

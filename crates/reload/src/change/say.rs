@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergate_conf::{Diagnostic, Path, Report, node::Place};
+use evergate_conf::{Diagnostic, Entry, Node, Path, Report, node::Place};
 use tracing::Span;
 
 use crate::{
@@ -37,8 +37,24 @@ pub(super) fn problem(code: &'static str, text: String) -> Report {
     report
 }
 
-/// How a transaction ended, in one line.
-pub(super) fn ended(head: &Head, verdict: &Verdict, steps: &[(Stage, Duration)], took: Duration) {
+/// What a first revision has, in a line: how many objects of each kind, and its settings.
+pub(super) fn contents(document: &Node) -> String {
+    let sections = document.as_map().into_iter().flat_map(|map| map.entries());
+    let say = |e: &Entry| match e.node.as_map() {
+        Some(objects) => format!("{} {}", e.key, objects.len()),
+        None => e.key.to_string(),
+    };
+    let said: Vec<String> = sections.map(say).collect();
+    if said.is_empty() { "nothing".to_owned() } else { format!("all: {}", said.join(", ")) }
+}
+
+/// How a transaction ended, in one line; its steps, and what it changes.
+pub(super) fn ended(
+    head: &Head,
+    verdict: &Verdict,
+    (steps, changes): (&[(Stage, Duration)], &str),
+    took: Duration,
+) {
     let took = millis(took);
     let of = |stage| {
         let all = steps.iter().filter(|(s, _)| *s == stage).map(|(_, took)| *took);
@@ -47,12 +63,12 @@ pub(super) fn ended(head: &Head, verdict: &Verdict, steps: &[(Stage, Duration)],
     let (transaction, origin) = (head.transaction, head.origin);
     let author = head.author.as_deref();
     match verdict {
-        Verdict::Applied { revision, plan, warnings } => tracing::info!(
+        Verdict::Applied { revision, warnings, .. } => tracing::info!(
             transaction,
             %origin,
             author,
             %revision,
-            changes = plan.summary(CHANGES_MAX),
+            changes,
             warnings = warnings.len(),
             load_ms = of(Stage::Load),
             check_ms = of(Stage::Check),
@@ -66,11 +82,11 @@ pub(super) fn ended(head: &Head, verdict: &Verdict, steps: &[(Stage, Duration)],
         Verdict::Unchanged { revision, held } => {
             tracing::info!(transaction, %origin, author, %revision, held, total_ms = took, "unchanged");
         }
-        Verdict::Planned { plan, .. } => tracing::info!(
+        Verdict::Planned { .. } => tracing::info!(
             transaction,
             %origin,
             author,
-            changes = plan.summary(CHANGES_MAX),
+            changes,
             total_ms = took,
             "planned only"
         ),

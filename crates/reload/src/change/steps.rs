@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use evergate_conf::{Digest, Node, Report, secret::with_files};
+use evergate_conf::{Digest, Report, secret::with_files};
 
 use super::{Built, Change, Running, say};
 use crate::{
@@ -88,15 +88,18 @@ impl<T: Target> Change<T> {
         }
     }
 
+    /// What a first revision changes is everything: nobody asks for that, and it would cost as much as the rest.
     fn plan(&mut self, mut built: Built<T>) -> (Built<T>, Arc<Plan>) {
-        let (nothing, no_pins) = (Node::empty_map(), Inputs::new().pins());
-        let old_pins = self.live.as_ref().map_or(no_pins, |l| l.inputs.pins());
-        let old = Side { document: self.live.as_ref().map_or(&nothing, |l| &l.document), pins: &old_pins };
-        let new = Side { document: &built.document, pins: &built.inputs.pins() };
+        let Some(live) = &self.live else {
+            self.transaction.summary = say::contents(&built.document);
+            return (built, Arc::default());
+        };
+        let (old_pins, new_pins) = (live.inputs.pins(), built.inputs.pins());
+        let old = Side { document: &live.document, pins: &old_pins };
+        let new = Side { document: &built.document, pins: &new_pins };
         let mut plan = Plan::between(old, new, &self.shared.redactor);
-        if let Some(live) = &self.live {
-            plan.touches = self.target.touches(&live.config, &built.config, &plan);
-        }
+        plan.touches = self.target.touches(&live.config, &built.config, &plan);
+        self.transaction.summary = plan.summary(say::CHANGES_MAX);
         let plan = Arc::new(plan);
         built.plan = Arc::clone(&plan);
         (built, plan)
@@ -128,7 +131,7 @@ impl<T: Target> Change<T> {
         let Some(candidate) = self.candidate.take() else { return };
         let settings = self.target.settings(&candidate.config);
         if record {
-            let summary = candidate.plan.summary(say::CHANGES_MAX);
+            let summary = self.transaction.summary.clone();
             let keep = settings.history;
             let done =
                 self.timed(Stage::Record, |c| c.history.record(&revision, &candidate.inputs, summary, keep));

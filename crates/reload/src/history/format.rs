@@ -147,7 +147,12 @@ fn from_hex(text: &str) -> Result<Digest, FormatError> {
 
 impl Body {
     pub(super) fn whole(body: &Node, redactor: &Redactor, seal: Seal<'_>) -> Body {
-        Body(to_json(&seal_below(&mut Path::root(), body, redactor, seal)))
+        let part = |e: &Entry| {
+            let (mut at, redactor) = in_document(std::slice::from_ref(&e.key), redactor);
+            (Arc::clone(&e.key), seal_below(&mut at, &e.node, redactor, seal))
+        };
+        let parts: Vec<_> = body.as_map().into_iter().flat_map(|map| map.entries()).map(part).collect();
+        Body(to_json(&map(parts)))
     }
 
     /// What differs, as a list of `{ at: [keys], to: value }`; without `to` the key goes.
@@ -160,7 +165,8 @@ impl Body {
                 let to = if inside_secret(new, &change.path, redactor) {
                     stand_in(&seal(&after))
                 } else {
-                    seal_below(&mut change.path.clone(), &after, redactor, seal)
+                    let (mut at, redactor) = in_document(change.path.segments(), redactor);
+                    seal_below(&mut at, &after, redactor, seal)
                 };
                 step.push(("to".into(), to));
             }
@@ -170,23 +176,23 @@ impl Body {
     }
 }
 
-/// The path in the document of a path in a body; nothing else holds secrets.
-fn in_document(path: &Path) -> Option<Path> {
-    match path.segments() {
+/// The path in the document of a path in a body, and who tells secrets there; nothing else holds any.
+fn in_document<'a>(path: &[Arc<str>], redactor: &'a Redactor) -> (Path, Option<&'a Redactor>) {
+    match path {
         [layer, rest @ ..] if matches!(layer.as_ref(), "base" | "overlay") => {
-            Some(rest.iter().cloned().collect())
+            (rest.iter().cloned().collect(), Some(redactor))
         }
-        _ => None,
+        path => (path.iter().cloned().collect(), None),
     }
 }
 
 fn inside_secret(root: &Node, path: &Path, redactor: &Redactor) -> bool {
-    let (mut at, mut node) = (Path::root(), root);
-    for key in path.segments() {
-        if in_document(&at).is_some_and(|at| redactor(&at, node)) {
+    let mut node = root;
+    for (i, key) in path.segments().iter().enumerate() {
+        let (at, redactor) = in_document(path.segments().get(..i).unwrap_or_default(), redactor);
+        if redactor.is_some_and(|redactor| redactor(&at, node)) {
             return true;
         }
-        at.push(Arc::clone(key));
         match node.get(key) {
             Some(below) => node = below,
             None => return false,
@@ -205,8 +211,9 @@ fn sealed_name(node: &Node) -> Option<&Node> {
     map.get(SEALED)
 }
 
-fn seal_below(at: &mut Path, node: &Node, redactor: &Redactor, seal: Seal<'_>) -> Node {
-    let secret = in_document(at).is_some_and(|at| redactor(&at, node));
+/// The tree with secrets replaced; without any, it is the very same.
+fn seal_below(at: &mut Path, node: &Node, redactor: Option<&Redactor>, seal: Seal<'_>) -> Node {
+    let secret = redactor.is_some_and(|redactor| redactor(at, node));
     if secret || sealed_name(node).is_some() {
         return stand_in(&seal(node));
     }
@@ -214,19 +221,30 @@ fn seal_below(at: &mut Path, node: &Node, redactor: &Redactor, seal: Seal<'_>) -
         at.push(key);
         let sealed = seal_below(at, node, redactor, seal);
         at.pop();
-        sealed
+        (!sealed.same(node)).then_some(sealed)
     };
-    match &node.value {
+    let value = match &node.value {
         Value::Map(map) => {
-            let entry = |e: &Entry| Entry { node: below(Arc::clone(&e.key), &e.node), ..e.clone() };
-            Node::made(Value::Map(Arc::new(Map::new(map.entries().map(entry).collect()))))
+            let edit = |e: &Entry| {
+                below(Arc::clone(&e.key), &e.node).map(|node| Edit::Put(Entry { node, ..e.clone() }))
+            };
+            let edits: Vec<_> = map.entries().filter_map(edit).collect();
+            if edits.is_empty() {
+                return node.clone();
+            }
+            Value::Map(Arc::new(map.with(edits)))
         }
         Value::List(list) => {
-            let items = list.iter().enumerate().map(|(i, item)| below(i.to_string().into(), item));
-            Node::made(Value::List(items.collect()))
+            let sealed: Vec<_> =
+                list.iter().enumerate().map(|(i, item)| below(i.to_string().into(), item)).collect();
+            if sealed.iter().all(Option::is_none) {
+                return node.clone();
+            }
+            Value::List(sealed.into_iter().zip(list.iter()).map(|(s, n)| s.unwrap_or_else(|| n.clone())).collect())
         }
-        _ => node.clone(),
-    }
+        _ => return node.clone(),
+    };
+    Node::made(value)
 }
 
 fn unseal_below(node: &Node, unseal: Unseal<'_>) -> Result<Node, FormatError> {
