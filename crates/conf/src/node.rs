@@ -238,13 +238,15 @@ impl Map {
 
     /// What of two maps may differ, side by side in the order of the keys. Where large maps share structure, or were
     /// hashed and are equal, nothing is looked at.
-    pub fn pairs<'a>(&'a self, other: &'a Map) -> Box<dyn Iterator<Item = Pair<'a>> + 'a> {
+    pub fn pairs<'a>(&'a self, other: &'a Map) -> impl Iterator<Item = Pair<'a>> {
+        let (mut many, mut few) = (None, None);
         match (&self.0, &other.0) {
             (Entries::Many(a), Entries::Many(b)) => {
-                Box::new(a.entries.pairs_but(&b.entries, |x, y| chunk_digest(x) == chunk_digest(y)))
+                many = Some(a.entries.pairs_but(&b.entries, |x, y| chunk_digest(x) == chunk_digest(y)));
             }
-            _ => Box::new(both(self.entries(), other.entries())),
+            _ => few = Some(both(self.entries(), other.entries())),
         }
+        many.into_iter().flatten().chain(few.into_iter().flatten())
     }
 }
 
@@ -364,8 +366,13 @@ impl PartialEq for Node {
         }
         match (&self.value, &other.value) {
             (Value::Map(a), Value::Map(b)) => {
-                let same = |pair: Pair<'_>| matches!(pair, (Some(x), Some(y)) if x.node == y.node);
-                a.len() == b.len() && a.pairs(b).all(same)
+                let same = |(x, y): (&Entry, &Entry)| x.key == y.key && x.node == y.node;
+                match (&a.0, &b.0) {
+                    (Entries::Few { entries: a, .. }, Entries::Few { entries: b, .. }) => {
+                        a.len() == b.len() && a.iter().zip(b).all(same)
+                    }
+                    _ => a.len() == b.len() && a.pairs(b).all(|(x, y)| x.zip(y).is_some_and(same)),
+                }
             }
             (Value::List(a), Value::List(b)) => a[..] == b[..],
             _ => false,

@@ -4,7 +4,7 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use evergate_conf::{ByteSize, Node, Path, Place, Report, Span, report::Diagnostic};
+use evergate_conf::{ByteSize, Entry, Node, Path, Place, Report, Span, report::Diagnostic};
 
 /// What an object can say of itself.
 pub(crate) trait Rules {
@@ -43,6 +43,11 @@ impl<'a> At<'a> {
             }
             None => *self,
         }
+    }
+
+    /// The value of an entry that is at hand: finding it again among 100,000 costs.
+    pub(crate) fn entry<'b>(&'b self, entry: &'b Entry) -> At<'b> {
+        At { up: Some(self), step: Step::Key(&entry.key), node: &entry.node, key_place: entry.place }
     }
 
     /// An item of a list.

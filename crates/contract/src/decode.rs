@@ -153,7 +153,7 @@ impl Reader<'_> {
         let path = Path::from([section.into(), Arc::clone(&entry.key)]);
         check_name(entry, &path, self.report);
         let object: T = decode(&entry.node, &path, self.report)?;
-        object.rules(At::root(self.document).key(section).key(&entry.key), self.report);
+        object.rules(At::root(self.document).key(section).entry(entry), self.report);
         Some(Arc::new(object))
     }
 }

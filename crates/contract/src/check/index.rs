@@ -97,17 +97,17 @@ impl Index {
 
     /// Routes by what they match, and those that are never reached.
     fn matches(&self, (old, new): (&Objects<Route>, &Objects<Route>)) -> (Sorted<Alike>, ByName<Name>) {
-        let mut stays: BTreeMap<(u64, Name), bool> = BTreeMap::new();
-        for ((name, route), by) in turnover(old, new) {
-            // Of one name, what is new comes after what is gone.
-            stays.insert((hash_of(route), Arc::clone(name)), by > 0);
-        }
+        let stay = |((name, route), by): (Named<'_, Route>, i64)| ((hash_of(route), Arc::clone(name)), by > 0);
+        let mut stays: Vec<((u64, Name), bool)> = turnover(old, new).map(stay).collect();
+        // Of one name that stays at its hash, what is new counts.
+        stays.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        stays.dedup_by(|a, b| a.0 == b.0);
         let edits = stays.iter().map(|(key, stays)| match stays {
             true => Edit::Put(Alike(key.clone())),
             false => Edit::Take(key),
         });
         let alike = self.alike.with(edits.collect());
-        let mut touched: Vec<u64> = stays.into_keys().map(|(hash, _)| hash).collect();
+        let mut touched: Vec<u64> = stays.into_iter().map(|((hash, _), _)| hash).collect();
         touched.dedup();
         let is_touched = |name: &str| new.get(name).is_none_or(|r| touched.binary_search(&hash_of(r)).is_ok());
         let stale = self.shadowed.keys().filter(|name| is_touched(name));

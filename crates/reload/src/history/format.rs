@@ -9,12 +9,12 @@ use std::{
 };
 
 use evergate_conf::{
-    Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff,
+    Change, Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff,
     format::{json::to_json, parse},
     node::Place,
     sorted::Edit,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     plan::Redactor,
@@ -157,23 +157,35 @@ impl Body {
 
     /// What differs, as a list of `{ at: [keys], to: value }`; without `to` the key goes.
     pub(super) fn since(old: &Node, new: &Node, redactor: &Redactor, seal: Seal<'_>) -> Body {
-        let mut steps = Vec::new();
-        for change in diff(old, new) {
-            let keys = change.path.segments().iter().map(|k| Node::made(Value::Str(Arc::clone(k)))).collect();
-            let mut step = vec![("at".into(), Node::made(Value::List(keys)))];
-            if let Some(after) = change.after {
-                let to = if inside_secret(new, &change.path, redactor) {
-                    stand_in(&seal(&after))
-                } else {
-                    let (mut at, redactor) = in_document(change.path.segments(), redactor);
-                    seal_below(&mut at, &after, redactor, seal)
-                };
-                step.push(("to".into(), to));
+        let changes = diff(old, new);
+        let to = |change: &Change, after: &Node, seal: Seal<'_>| {
+            if inside_secret(new, &change.path, redactor) {
+                return stand_in(&seal(after));
             }
-            steps.push(map(step));
-        }
-        Body(to_json(&Node::made(Value::List(steps.into()))))
+            let (mut at, redactor) = in_document(change.path.segments(), redactor);
+            seal_below(&mut at, after, redactor, seal)
+        };
+        let step = |change: &'_ Change, seal: Seal<'_>| Step {
+            at: change.path.clone(),
+            to: change.after.as_ref().map(|after| to(change, after, seal)),
+        };
+        let steps: Vec<Step> = changes.iter().map(|change| step(change, seal)).collect();
+        // Fails only for what is no JSON, which a tree has not.
+        Body(serde_json::to_string(&steps).unwrap_or_default())
     }
+}
+
+/// One difference, as it is written.
+#[derive(Serialize)]
+struct Step {
+    #[serde(serialize_with = "keys")]
+    at: Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Node>,
+}
+
+fn keys<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(path.segments())
 }
 
 /// The path in the document of a path in a body, and who tells secrets there; nothing else holds any.
@@ -186,13 +198,15 @@ fn in_document<'a>(path: &[Arc<str>], redactor: &'a Redactor) -> (Path, Option<&
     }
 }
 
-fn inside_secret(root: &Node, path: &Path, redactor: &Redactor) -> bool {
-    let mut node = root;
-    for (i, key) in path.segments().iter().enumerate() {
-        let (at, redactor) = in_document(path.segments().get(..i).unwrap_or_default(), redactor);
-        if redactor.is_some_and(|redactor| redactor(&at, node)) {
+fn inside_secret(body: &Node, path: &Path, redactor: &Redactor) -> bool {
+    let (keys, Some(redactor)) = in_document(path.segments(), redactor) else { return false };
+    let Some(mut node) = path.segments().first().and_then(|layer| body.get(layer)) else { return false };
+    let mut at = Path::root();
+    for key in keys.segments() {
+        if redactor(&at, node) {
             return true;
         }
+        at.push(Arc::clone(key));
         match node.get(key) {
             Some(below) => node = below,
             None => return false,
