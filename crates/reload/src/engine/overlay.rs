@@ -2,16 +2,38 @@
 
 use std::sync::Arc;
 
-use evergate_conf::{Entry, Map, Node, Value, amend, node::Place};
+use evergate_conf::{Entry, Map, Node, Value, amend, node::Place, sorted::Edit};
 
 /// The overlay on `base` after an edit.
 pub(super) fn edited(base: &Node, overlay: &Node, patch: &Node) -> Node {
-    tidy(base, &amend(base, overlay, patch))
+    let amended = amend(base, overlay, patch);
+    tidy_along(&amended, Some(base), patch).unwrap_or_else(Node::empty_map)
 }
 
 /// The overlay without what does nothing to the base.
 pub(super) fn tidy(base: &Node, overlay: &Node) -> Node {
     without_idle_nulls(overlay, Some(base)).unwrap_or_else(Node::empty_map)
+}
+
+/// As [`without_idle_nulls`], looking only at what the patch touched: the rest was tidy before.
+fn tidy_along(overlay: &Node, base: Option<&Node>, patch: &Node) -> Option<Node> {
+    let (Some(map), Some(changes)) = (overlay.as_map(), patch.as_map()) else {
+        return without_idle_nulls(overlay, base);
+    };
+    let mut edits = Vec::new();
+    for change in changes.entries() {
+        let Some(entry) = map.entry(&change.key) else { continue };
+        match tidy_along(&entry.node, base.and_then(|b| b.get(&change.key)), &change.node) {
+            Some(node) if node.same(&entry.node) => {}
+            Some(node) => edits.push(Edit::Put(Entry { node, ..entry.clone() })),
+            None => edits.push(Edit::Take(&*change.key)),
+        }
+    }
+    let map = if edits.is_empty() { Arc::clone(map) } else { Arc::new(map.with(edits)) };
+    if map.is_empty() && base.is_some_and(|b| b.as_map().is_some()) {
+        return None;
+    }
+    Some(Node { value: Value::Map(map), place: overlay.place })
 }
 
 /// The overlay without what does nothing to the base, so that what is set and unset again by API leaves nothing
