@@ -33,8 +33,15 @@ use archive::Disk;
 use format::{Body, Header};
 use pinned::Pinned;
 
-/// A whole document is written after this many differences, or when they are longer than it.
-const STEPS_MAX: u32 = 50;
+/// A whole document is written anew after this many differences: all of them are read to start from the last.
+const STEPS_MAX: u32 = 500;
+
+/// It is also written when the differences take more room on disk than it does, but not for less than this: writing it
+/// costs what is configured, and is paid by the changes since.
+const ROOM_MIN: u64 = 50 * BLOCK;
+
+/// What a file takes at least.
+const BLOCK: u64 = 4096;
 
 /// Where revisions are kept. One writer.
 pub(crate) enum History {
@@ -156,7 +163,7 @@ impl Writer {
 
     fn record(&mut self, revision: &Arc<Revision>, inputs: &Inputs, summary: String) -> io::Result<()> {
         let body = format::body_of(revision);
-        let tip = self.tip.take_if(|t| t.steps < STEPS_MAX && t.step_bytes <= t.whole_bytes);
+        let tip = self.tip.take_if(|t| t.steps < STEPS_MAX && t.step_bytes < t.whole_bytes.max(ROOM_MIN));
         let mut apart = Vec::new();
         let mut seal = |secret: &Node| {
             let (name, text) = self.disk.pinned.seal(secret);
@@ -179,7 +186,7 @@ impl Writer {
         let bytes = text.len() as u64;
         let whole = tip.is_none();
         let (steps, whole_bytes, step_bytes) =
-            tip.map_or((0, bytes, 0), |t| (t.steps + 1, t.whole_bytes, t.step_bytes + bytes));
+            tip.map_or((0, bytes, 0), |t| (t.steps + 1, t.whole_bytes, t.step_bytes + bytes.max(BLOCK)));
         self.files.insert(revision.id.seq, Known { path, whole, pinned });
         self.tip = Some(Tip { id: revision.id, body, steps, whole_bytes, step_bytes });
         Ok(())

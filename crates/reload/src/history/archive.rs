@@ -5,6 +5,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use evergate_conf::{Digest, Node};
 
 use super::{
+    BLOCK,
     format::{self, FormatError},
     memory::Memory,
     pinned::Pinned,
@@ -178,7 +179,7 @@ impl Disk {
         for (i, (_, written, bytes)) in row.iter().rev().enumerate() {
             let unseal = |name: &str| self.pinned.unseal(name);
             body = Some(format::restore(written, body, &unseal).map_err(damaged(seq))?);
-            if i == 0 { whole_bytes = *bytes } else { step_bytes += bytes }
+            if i == 0 { whole_bytes = *bytes } else { step_bytes += (*bytes).max(BLOCK) }
         }
         let (Some(body), Some((header, ..))) = (body, row.first()) else {
             return Err(ReadError::NotKept(format!("number {seq}")));
