@@ -82,7 +82,10 @@ impl<V> ByName<V> {
     }
 
     /// What may differ between two, side by side in the order of the names: what both share is left out.
-    pub fn pairs<'a>(&'a self, other: &'a ByName<V>) -> impl Iterator<Item = sorted::Pair<'a, (Arc<str>, V)>> {
+    pub fn pairs<'a>(
+        &'a self,
+        other: &'a ByName<V>,
+    ) -> impl Iterator<Item = sorted::Pair<'a, (Arc<str>, V)>> {
         self.0.pairs(&other.0)
     }
 }

@@ -169,9 +169,7 @@ fn announce(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin, data_dir: &P
     let listeners: Vec<String> =
         gateway.listeners().iter().map(|l| format!("{} {}://{}", l.name, scheme(l.tls), l.address)).collect();
     let running = engine.running();
-    let count = |section: &str| {
-        running.document.get(section).and_then(|n| n.as_map()).map_or(0, |m| m.len())
-    };
+    let count = |section: &str| running.document.get(section).and_then(|n| n.as_map()).map_or(0, |m| m.len());
     let found = admin.whereabouts();
     tracing::info!(
         listeners = if listeners.is_empty() { "none".to_owned() } else { listeners.join(", ") },

@@ -10,7 +10,12 @@
 //! ```
 //!
 //! `--times` adds milliseconds of each step and resident memory, for people.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a driver that ends where it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a driver that ends where it fails"
+)]
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::{
@@ -139,10 +144,8 @@ impl Files {
         let each = self.routes.div_ceil(self.parts);
         let mut text = String::from("routes:\n");
         for i in part * each..((part + 1) * each).min(self.routes) {
-            let _ = write!(
-                text,
-                "  r{i:06}:\n    match: {{ hosts: [h{i}.example.com] }}\n    forward: api\n",
-            );
+            let _ =
+                write!(text, "  r{i:06}:\n    match: {{ hosts: [h{i}.example.com] }}\n    forward: api\n",);
             if turn(i) > 0 {
                 let _ = writeln!(text, "    timeout: {}ms", turn(i));
             }

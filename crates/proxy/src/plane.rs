@@ -17,6 +17,9 @@ use crate::{
     view::Shared,
 };
 
+/// How much freeing stands back behind serving. Only politeness: it is not allowed everywhere.
+const REAPER_NICE: i32 = 10;
+
 /// Builds and publishes. Lives on the thread that changes are made on; what others may ask is in [`Gateway`].
 pub struct Plane {
     shop: Workshop,
@@ -42,8 +45,11 @@ impl Plane {
     /// If the thread that frees old snapshots cannot be started.
     pub fn new(control: tokio::runtime::Handle, on_health: HealthNotice) -> std::io::Result<Plane> {
         let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
-        // Freeing a large snapshot takes long; no worker and no change should wait for it.
-        std::thread::Builder::new().name("reaper".to_owned()).spawn(move || dead.iter().for_each(drop))?;
+        // Freeing a large snapshot takes long; no worker and no change should wait for it, nor give its core up for it.
+        std::thread::Builder::new().name("reaper".to_owned()).spawn(move || {
+            let _ = rustix::process::setpriority_process(None, REAPER_NICE);
+            dead.iter().for_each(drop);
+        })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
         Ok(Plane {
             shop: Workshop::default(),

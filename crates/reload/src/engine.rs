@@ -239,13 +239,19 @@ impl Engine {
         let nothing = Layers::empty();
         let old = known.map_or(&nothing, |k| &k.layers);
         let bare = overlay::without_places(text);
-        let overlay =
-            if patch { overlay::edited(&old.base, &old.overlay, &bare) } else { overlay::tidy(&old.base, &bare) };
+        let overlay = if patch {
+            overlay::edited(&old.base, &old.overlay, &bare)
+        } else {
+            overlay::tidy(&old.base, &bare)
+        };
         let layers = Layers { base: old.base.clone(), overlay };
         // A patch of what runs gives the same document as the layers do, and shares with it what stays.
         let under = known.filter(|_| patch).map_or(&old.base, |k| &k.document);
         let (as_written, document) = (merge(under, text), merge(under, &bare));
-        debug_assert!(document == layers.document(), "an edit is the same in the overlay and in the document");
+        debug_assert!(
+            document == layers.document(),
+            "an edit is the same in the overlay and in the document"
+        );
         let files = known.map_or(UNREADABLE, |k| k.files);
         let candidate = Candidate::made(layers, document, files, known.and_then(|k| k.held));
         let pins = known.map_or(PinsFrom::Disk, |k| PinsFrom::Kept(Arc::clone(&k.pins)));

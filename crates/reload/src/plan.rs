@@ -1,10 +1,6 @@
 //! How two documents differ, by object and field, and what applying that will disturb.
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use evergate_conf::{
     Node, Path,
@@ -227,7 +223,13 @@ fn add(objects: &mut Vec<ObjectChange>, change: &Change, hidden: &Hidden<'_>) {
     let field = FieldChange { field: field.iter().cloned().collect(), what };
     match objects.last_mut() {
         Some(last) if last.object.segments() == object => last.fields.push(field),
-        _ => objects.push(ObjectChange { object: object.iter().cloned().collect(), kind, fields: vec![field] }),
+        _ => {
+            objects.push(ObjectChange {
+                object: object.iter().cloned().collect(),
+                kind,
+                fields: vec![field],
+            });
+        }
     }
 }
 
@@ -295,12 +297,7 @@ fn changed_contents<'a>(old: &'a [Pin], new: &'a [Pin]) -> BTreeSet<&'a str> {
 }
 
 /// Finds where the files are named.
-fn mark_contents(
-    at: &mut Path,
-    node: &Node,
-    files: &BTreeSet<&str>,
-    objects: &mut Vec<ObjectChange>,
-) {
+fn mark_contents(at: &mut Path, node: &Node, files: &BTreeSet<&str>, objects: &mut Vec<ObjectChange>) {
     match &node.value {
         Value::Str(text) if files.contains(text.as_ref()) => {
             let (object, field) = at.segments().split_at(at.segments().len().min(2));

@@ -1,10 +1,6 @@
 //! Rules made ready to be asked; those that did not change are taken over.
 
-use std::{
-    cmp::Ordering,
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use evergate_conf::ByName;
 use evergate_contract::config::{Name, Route};

@@ -87,7 +87,9 @@ fn value(node: &Node) -> serde_json::Value {
 /// True if `compose` can say it: nowhere does `a` end a map that `b` begins again.
 fn can_compose(a: &Node, b: &Node) -> bool {
     match (a.as_map(), b.as_map()) {
-        (Some(x), Some(y)) => x.pairs(y).filter_map(sides).all(|(_, a, b)| a.zip(b).is_none_or(|(a, b)| can_compose(a, b))),
+        (Some(x), Some(y)) => {
+            x.pairs(y).filter_map(sides).all(|(_, a, b)| a.zip(b).is_none_or(|(a, b)| can_compose(a, b)))
+        }
         (None, Some(_)) => false,
         _ => true,
     }

@@ -89,7 +89,9 @@ impl Index {
         Index {
             listeners: index.listeners.after(listeners, (&before.listeners, &config.listeners)),
             upstreams: index.upstreams.after(upstreams, (&before.upstreams, &config.upstreams)),
-            certificates: index.certificates.after(certificates, (&before.certificates, &config.certificates)),
+            certificates: index
+                .certificates
+                .after(certificates, (&before.certificates, &config.certificates)),
             alike,
             shadowed,
         }
@@ -97,7 +99,8 @@ impl Index {
 
     /// Routes by what they match, and those that are never reached.
     fn matches(&self, (old, new): (&Objects<Route>, &Objects<Route>)) -> (Sorted<Alike>, ByName<Name>) {
-        let stay = |((name, route), by): (Named<'_, Route>, i64)| ((hash_of(route), Arc::clone(name)), by > 0);
+        let stay =
+            |((name, route), by): (Named<'_, Route>, i64)| ((hash_of(route), Arc::clone(name)), by > 0);
         let mut stays: Vec<((u64, Name), bool)> = turnover(old, new).map(stay).collect();
         // Of one name that stays at its hash, what is new counts.
         stays.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
@@ -109,7 +112,8 @@ impl Index {
         let alike = self.alike.with(edits.collect());
         let mut touched: Vec<u64> = stays.into_iter().map(|((hash, _), _)| hash).collect();
         touched.dedup();
-        let is_touched = |name: &str| new.get(name).is_none_or(|r| touched.binary_search(&hash_of(r)).is_ok());
+        let is_touched =
+            |name: &str| new.get(name).is_none_or(|r| touched.binary_search(&hash_of(r)).is_ok());
         let stale = self.shadowed.keys().filter(|name| is_touched(name));
         let mut shadows: BTreeMap<Name, Option<Name>> = stale.map(|name| (Arc::clone(name), None)).collect();
         for group in neighbours(&alike, &touched) {

@@ -28,7 +28,8 @@ impl Deref for RareEdits {
     type Target = HeaderEdits;
 
     fn deref(&self) -> &HeaderEdits {
-        const NONE: HeaderEdit = HeaderEdit { set: BTreeMap::new(), add: BTreeMap::new(), remove: Vec::new() };
+        const NONE: HeaderEdit =
+            HeaderEdit { set: BTreeMap::new(), add: BTreeMap::new(), remove: Vec::new() };
         static NEITHER: HeaderEdits = HeaderEdits { request: NONE, response: NONE };
         self.0.as_deref().unwrap_or(&NEITHER)
     }

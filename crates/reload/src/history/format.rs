@@ -254,7 +254,9 @@ fn seal_below(at: &mut Path, node: &Node, redactor: Option<&Redactor>, seal: Sea
             if sealed.iter().all(Option::is_none) {
                 return node.clone();
             }
-            Value::List(sealed.into_iter().zip(list.iter()).map(|(s, n)| s.unwrap_or_else(|| n.clone())).collect())
+            Value::List(
+                sealed.into_iter().zip(list.iter()).map(|(s, n)| s.unwrap_or_else(|| n.clone())).collect(),
+            )
         }
         _ => return node.clone(),
     };

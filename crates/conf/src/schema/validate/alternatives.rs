@@ -133,8 +133,7 @@ impl<'a> Check<'a, '_> {
     fn exclusive(&mut self, node: &Node, map: &Map, best: &'a Json, all: &[&str]) -> Node {
         let own = known_keys(self.root, best);
         let is_foreign = |key: &str| !own.contains(&key) && all.contains(&key);
-        let (foreign, rest): (Vec<_>, Vec<_>) =
-            map.entries().cloned().partition(|e| is_foreign(&e.key));
+        let (foreign, rest): (Vec<_>, Vec<_>) = map.entries().cloned().partition(|e| is_foreign(&e.key));
         let with: Vec<&str> = rest.iter().map(|e| e.key.as_ref()).filter(|k| own.contains(k)).collect();
         for entry in foreign {
             let message =

@@ -6,7 +6,12 @@ use crate::{Checked, check};
 /// A small document; few names and few matches, so that they meet often.
 fn document() -> impl Strategy<Value = String> {
     let priority = 0..2_i32;
-    let listeners = prop_oneof![Just(""), Just("listeners: [x], "), Just("listeners: [y], "), Just("listeners: [x, y], ")];
+    let listeners = prop_oneof![
+        Just(""),
+        Just("listeners: [x], "),
+        Just("listeners: [y], "),
+        Just("listeners: [x, y], ")
+    ];
     let action = prop_oneof![Just("forward: u"), Just("forward: v"), Just("respond: {}")];
     let route = (0..3_u32, priority, listeners, action).prop_map(|(path, priority, listeners, action)| {
         format!("{{ match: {{ path: /p{path} }}, priority: {priority}, {listeners}{action} }}")
