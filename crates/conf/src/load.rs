@@ -215,7 +215,10 @@ impl Loader {
             report.problem("type", &root, node.place, "expected keys and values at the top of the document");
             return None;
         }
-        let expanded = Expand::new(&*self.env, report).node(&node).unwrap_or(node);
+        // A dollar is written as itself, or behind a backslash.
+        let may_expand = memchr::memchr2(b'$', b'\\', text.as_bytes()).is_some();
+        let expanded = if may_expand { Expand::new(&*self.env, report).node(&node) } else { None };
+        let expanded = expanded.unwrap_or(node);
         Some(self.patterns.absolute(&expanded, folder))
     }
 }

@@ -102,7 +102,7 @@ impl Target for Gate {
         let ended = plan.section("listeners").filter(|(name, kind)| {
             let moved =
                 |a: &Listener, b: &Listener| a.address != b.address || a.tls.is_some() != b.tls.is_some();
-            match (live.listeners.get(*name), new.listeners.get(*name)) {
+            match (live.listeners.get(name), new.listeners.get(name)) {
                 (Some(old), Some(new)) => moved(old, new),
                 _ => *kind == Kind::Removed,
             }

@@ -141,6 +141,14 @@ fn variables_stand_in_texts_only() {
         document(&[("a.yaml", text)], &["a.yaml"]),
         r#"{"${PORT}":"$x","a":":8080","b":"7","c":["8080"]}"#
     );
+    // A dollar that is written otherwise is one all the same.
+    for (name, text) in [
+        ("a.yaml", r#"a: "\x24{PORT}""#),
+        ("a.json", r#"{"a":"\u0024{PORT}"}"#),
+        ("a.toml", r#"a = "\u0024{PORT}""#),
+    ] {
+        assert_eq!(document(&[(name, text)], &[name]), r#"{"a":"8080"}"#, "{name}");
+    }
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
