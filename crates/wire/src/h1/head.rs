@@ -12,6 +12,9 @@ use crate::{
     parts::{RequestParts, ResponseParts},
 };
 
+/// Empty lines that may stand before a request.
+const EMPTY_LINES_MAX: u8 = 2;
+
 /// How much of a head is taken.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
@@ -42,8 +45,8 @@ pub enum HeadError {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     at: usize,
-    /// An empty line before the head was let pass.
-    passed: bool,
+    /// Empty lines before the head that were let pass.
+    passed: u8,
 }
 
 /// A request's head and what it says of the connection.
@@ -110,10 +113,13 @@ pub fn parse_request(
     scan: &mut Scan,
     limits: HeadLimits,
 ) -> Result<Option<RequestHead>, HeadError> {
-    if scan.at < 3 && !scan.passed && buf.starts_with(b"\r\n") {
-        // RFC 9112 §2.2: one empty line before a request is let pass.
+    while scan.at < 3 && buf.starts_with(b"\r\n") {
+        // RFC 9112 §2.2: an empty line before a request is let pass; browsers of old sent one behind a body.
+        if scan.passed == EMPTY_LINES_MAX {
+            return Err(HeadError::Malformed("bad request line"));
+        }
         buf.advance(2);
-        *scan = Scan { passed: true, ..Scan::default() };
+        *scan = Scan { at: 0, passed: scan.passed + 1 };
     }
     let Some(end) = scan.end(buf, limits)? else { return Ok(None) };
     *scan = Scan::default();
