@@ -64,11 +64,12 @@ pub(crate) fn request_id(headers: &mut Headers, rng: &Rng) -> HeaderValue {
 
 /// 128 random bits in hexadecimal.
 fn new_id(rng: &Rng) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0_u8; 32];
     let bits = u128::from(rng.u64()) << 64 | u128::from(rng.u64());
-    for (i, digit) in text.iter_mut().enumerate() {
-        let nibble = (bits >> (4 * i)) as u8 & 15;
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bits.to_le_bytes()) {
+        let [high, low] = pair else { continue };
+        (*high, *low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
     }
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
 }
