@@ -1,7 +1,8 @@
 //! Measurements that a claim of this project rests on. Each prints a table and writes its numbers to
-//! `bench/out/<name>.json`.
+//! `bench/out/<name>.json`; the suite of all peers writes a report to `bench/results`.
 //!
-//! `cargo run --release -p bench -- <changes|websockets|broken|kill|nginx|all>`
+//! `cargo run --release -p bench -- <changes|websockets|broken|kill|all>`
+//! `cargo run --release -p bench -- suite [--quick] [--only ID,…] [--peers NAME,…]`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,21 +18,32 @@ use std::{
 
 use serde_json::Value;
 
+mod bed;
 mod broken;
 mod changes;
+mod chart;
 mod kill;
-mod nginx;
+mod load;
+mod machine;
+mod peers;
+mod report;
+mod results;
+mod suite;
 mod table;
+mod template;
 mod websockets;
 
-const NAMES: [&str; 5] = ["changes", "websockets", "broken", "kill", "nginx"];
+const NAMES: [&str; 4] = ["changes", "websockets", "broken", "kill"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("suite", args)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return suite::run(build(), args).await;
+    }
     let all = wanted.iter().any(|w| w == "all");
     let known = wanted.iter().all(|w| w == "all" || NAMES.contains(&w.as_str()));
-    assert!(known && !wanted.is_empty(), "say one of {NAMES:?}, or all");
+    assert!(known && !wanted.is_empty(), "say one of {NAMES:?}, all, or suite");
     let binary = build();
     for name in NAMES.into_iter().filter(|n| all || wanted.iter().any(|w| w == n)) {
         let numbers = match name {
@@ -39,7 +51,6 @@ async fn main() {
             "websockets" => websockets::run(&binary).await,
             "broken" => broken::run(&binary).await,
             "kill" => kill::run(&binary).await,
-            "nginx" => nginx::run(&binary).await,
             _ => unreachable!("one of NAMES"),
         };
         record(name, &numbers);

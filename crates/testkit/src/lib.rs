@@ -12,6 +12,7 @@ pub mod client;
 pub mod events;
 pub mod gate;
 pub mod h1;
+pub mod handshakes;
 pub mod io;
 pub mod load;
 pub mod mutate;
@@ -23,6 +24,7 @@ pub mod rng;
 pub mod scene;
 pub mod stand;
 pub mod trial;
+pub mod unary;
 pub mod ws;
 
 pub use backend::Backend;

@@ -1,112 +1,156 @@
 //! A client that asks at fixed times whatever the answers do, so that a slow answer is not hidden by the
 //! next question waiting for it; and what one can say of many times.
+//!
+//! It speaks HTTP/1.1 in clear text on a thread of its own, with nothing between it and the kernel: tens of
+//! thousands of requests a second have to cost little beside the backend on the same core. Time counts from when a
+//! request was due, not from when a connection was free for it.
 
 use std::{
+    net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinHandle, task::JoinSet};
+mod drive;
+mod line;
 
-use crate::client::{Answer, Ask, Conn, Door, Failure};
+/// What is asked, and how often.
+#[derive(Clone)]
+pub struct Plan {
+    /// Who is asked.
+    pub address: SocketAddr,
+    /// Connections, at most. They are opened before the first question.
+    pub connections: usize,
+    /// From one question to the next.
+    pub every: Duration,
+    /// Whole requests. Every second one is the one in focus, the others go through all.
+    pub asks: Arc<Vec<Vec<u8>>>,
+}
 
-/// One question and its answer.
-#[derive(Clone, Debug)]
+/// What came of one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A whole answer: its status and the first byte of its body.
+    Answer(u16, u8),
+    /// Nobody took the connection.
+    Refused,
+    /// The connection was reset.
+    Reset,
+    /// The connection was closed before the answer was whole.
+    Closed,
+    /// What came was not HTTP/1.1 with a known length.
+    Bad,
+    /// Nothing came until the end.
+    Nothing,
+}
+
+/// One question and its answer. Times count from the start of the client.
+#[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// When it was to be asked.
-    pub due: Instant,
-    /// When the answer was there.
-    pub done: Instant,
-    /// The answer.
-    pub result: Result<Answer, Failure>,
+    pub due: Duration,
+    /// When the answer was there, or the failure.
+    pub done: Duration,
+    /// Which of the questions.
+    pub ask: usize,
+    /// What came.
+    pub said: Said,
 }
 
 impl Sample {
     /// From when it was due to the whole answer.
     #[must_use]
     pub fn latency(&self) -> Duration {
-        self.done - self.due
+        self.done.saturating_sub(self.due)
     }
 
-    /// The number in `x-rev`.
+    /// A whole answer with status 200.
     #[must_use]
-    pub fn revision(&self) -> Option<u64> {
-        self.result.as_ref().ok()?.fields.get("x-rev")?.parse().ok()
+    pub fn good(&self) -> bool {
+        matches!(self.said, Said::Answer(200, _))
     }
 }
 
 /// Asks until stopped.
 pub struct Paced {
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Vec<Sample>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    plan: Plan,
+    start: Instant,
+    stop: AtomicBool,
+    focus: AtomicUsize,
+    samples: Mutex<Vec<Sample>>,
 }
 
 impl Paced {
-    /// Asks the same every so often, over as many kept-alive connections as it takes.
-    #[must_use]
-    pub fn start(door: Door, ask: Ask, every: Duration) -> Paced {
-        let stop: Arc<AtomicBool> = Arc::default();
-        let task = tokio::spawn(run(door, ask, every, Arc::clone(&stop)));
-        Paced { stop, task }
+    /// Begins.
+    ///
+    /// # Errors
+    /// If nobody takes the connections.
+    pub fn start(plan: Plan) -> std::io::Result<Paced> {
+        let shared = Arc::new(Shared {
+            plan,
+            start: Instant::now(),
+            stop: AtomicBool::new(false),
+            focus: AtomicUsize::new(0),
+            samples: Mutex::default(),
+        });
+        let driver = drive::Driver::new(Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new().name("paced".to_owned()).spawn(move || driver.run())?;
+        Ok(Paced { shared, thread: Some(thread) })
     }
 
-    /// Ends and gives the samples in the order in which they were due.
-    pub async fn stop(self) -> Vec<Sample> {
-        self.stop.store(true, Ordering::Release);
-        let mut samples = self.task.await.expect("no panic");
+    /// Time since the start, as in [`Sample`].
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.shared.start.elapsed()
+    }
+
+    /// Puts another question in focus.
+    pub fn focus(&self, ask: usize) {
+        self.shared.focus.store(ask, Ordering::Release);
+    }
+
+    /// What has come since a number of samples, in the order in which it came.
+    #[must_use]
+    pub fn since(&self, count: usize) -> Vec<Sample> {
+        let samples = self.shared.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.get(count..).map(<[Sample]>::to_vec).unwrap_or_default()
+    }
+
+    /// Ends, waits two seconds for what is still due, and gives all samples in the order in which they were due.
+    #[must_use]
+    pub fn stop(mut self) -> Vec<Sample> {
+        self.end();
+        let mut samples =
+            std::mem::take(&mut *self.shared.samples.lock().unwrap_or_else(PoisonError::into_inner));
         samples.sort_by_key(|s| s.due);
         samples
     }
-}
 
-async fn run(door: Door, ask: Ask, every: Duration, stop: Arc<AtomicBool>) -> Vec<Sample> {
-    let mut idle: Vec<Conn> = Vec::new();
-    let mut asking = JoinSet::new();
-    let mut samples = Vec::new();
-    let mut due = Instant::now();
-    while !stop.load(Ordering::Acquire) {
-        tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {
-                asking.spawn(one(door.clone(), idle.pop(), ask.clone(), due));
-                due += every;
-            }
-            Some(done) = asking.join_next() => keep(done, &mut idle, &mut samples),
+    fn end(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic");
         }
     }
-    while let Some(done) = asking.join_next().await {
-        keep(done, &mut idle, &mut samples);
+}
+
+impl Drop for Paced {
+    fn drop(&mut self) {
+        self.end();
     }
-    samples
-}
-
-type Done = Result<(Option<Conn>, Sample), tokio::task::JoinError>;
-
-fn keep(done: Done, idle: &mut Vec<Conn>, samples: &mut Vec<Sample>) {
-    let (conn, sample) = done.expect("no panic");
-    idle.extend(conn);
-    samples.push(sample);
-}
-
-async fn one(door: Door, conn: Option<Conn>, ask: Ask, due: Instant) -> (Option<Conn>, Sample) {
-    let mut kept = None;
-    let result = async {
-        let mut conn = match conn {
-            Some(conn) => conn,
-            None => door.connect().await?,
-        };
-        let answer = conn.ask(&ask).await?;
-        kept = Some(conn).filter(|c| !c.over());
-        Ok(answer)
-    };
-    let result = result.await;
-    (kept, Sample { due, done: Instant::now(), result })
 }
 
 /// Middle, ends and the 99th percentile of some numbers.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Spread {
     /// The least.
     pub min: f64,
@@ -122,13 +166,44 @@ pub struct Spread {
 #[must_use]
 pub fn spread(mut numbers: Vec<f64>) -> Spread {
     numbers.sort_by(f64::total_cmp);
-    let at = |share: usize| numbers.get((numbers.len() * share / 100).min(numbers.len().saturating_sub(1)));
-    let pick = |share| at(share).copied().unwrap_or_default();
-    Spread { min: pick(0), median: pick(50), p99: pick(99), max: pick(100) }
+    let pick = |share| quantile(&numbers, share);
+    Spread { min: pick(0.0), median: pick(0.5), p99: pick(0.99), max: pick(1.0) }
+}
+
+/// The number that a share of the sorted numbers stays below; zero if there are none.
+#[must_use]
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 /// [`spread`] of durations, in milliseconds.
 #[must_use]
 pub fn spread_ms(times: impl IntoIterator<Item = Duration>) -> Spread {
     spread(times.into_iter().map(|t| t.as_secs_f64() * 1000.0).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_picked() {
+        let numbers = |n: usize| (0..n).map(|i| i as f64).collect::<Vec<_>>();
+        for (n, share, expected) in [
+            (0, 0.5, 0.0),
+            (1, 0.0, 0.0),
+            (1, 1.0, 0.0),
+            (2, 0.5, 1.0),
+            (100, 0.5, 50.0),
+            (100, 0.99, 99.0),
+            (1000, 0.99, 990.0),
+            (1000, 0.999, 999.0),
+            (1000, 1.0, 999.0),
+        ] {
+            assert_eq!(quantile(&numbers(n), share), expected, "{share} of {n}");
+        }
+        let shuffled = vec![3.0, 1.0, 2.0];
+        assert_eq!(spread(shuffled), Spread { min: 1.0, median: 2.0, p99: 3.0, max: 3.0 });
+    }
 }

@@ -19,25 +19,59 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process").count()
 }
 
+/// A process and its descendants.
+#[must_use]
+pub fn family(pid: u32) -> Vec<u32> {
+    stats(pid).into_iter().map(|(id, _)| id).collect()
+}
+
 /// CPU time of a process and its descendants, user and system together, in clock ticks of a hundredth second.
 #[must_use]
 pub fn cpu_ticks(pid: u32) -> u64 {
+    stats(pid).into_iter().map(|(_, ticks)| ticks).sum()
+}
+
+/// What a process and its descendants have in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident, summed: what two of them share counts twice.
+    pub rss_kib: u64,
+    /// What is shared counts for each by its part (PSS).
+    pub pss_kib: u64,
+}
+
+/// Memory of a process and its descendants.
+#[must_use]
+pub fn memory(pid: u32) -> Memory {
+    let mut sum = Memory::default();
+    for id in family(pid) {
+        // It may end between being listed and being read.
+        let Ok(text) = fs::read_to_string(format!("/proc/{id}/smaps_rollup")) else { continue };
+        let line = |name: &str| text.lines().find_map(|l| l.strip_prefix(name));
+        let kib = |name: &str| line(name)?.trim().trim_end_matches(" kB").parse::<u64>().ok();
+        sum.rss_kib += kib("Rss:").unwrap_or_default();
+        sum.pss_kib += kib("Pss:").unwrap_or_default();
+    }
+    sum
+}
+
+/// A process and its descendants with their CPU ticks.
+fn stats(pid: u32) -> Vec<(u32, u64)> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut ticks: BTreeMap<u32, u64> = BTreeMap::new();
     for entry in fs::read_dir("/proc").expect("/proc").flatten() {
         let Some(id) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-        // It may end between being listed and being read.
         let Some((parent, used)) = stat(id) else { continue };
         children.entry(parent).or_default().push(id);
         ticks.insert(id, used);
     }
-    let mut sum = 0;
+    let mut found = Vec::new();
     let mut open = vec![pid];
     while let Some(id) = open.pop() {
-        sum += ticks.get(&id).copied().unwrap_or(0);
+        found.extend(ticks.get(&id).map(|used| (id, *used)));
         open.extend(children.remove(&id).unwrap_or_default());
     }
-    sum
+    found
 }
 
 /// Parent and CPU ticks (proc(5)). The second field may hold spaces, so that counting starts behind it.
@@ -57,6 +91,9 @@ mod tests {
         let pid = std::process::id();
         assert!(rss_kib(pid) > 1000);
         assert!(descriptors(pid) >= 3);
+        assert!(family(pid).contains(&pid));
+        let both = memory(pid);
+        assert!(both.pss_kib > 500 && both.rss_kib >= both.pss_kib);
         let start = cpu_ticks(pid);
         while cpu_ticks(pid) < start + 3 {
             std::hint::black_box(crate::rng::noise(100_000));

@@ -1,0 +1,243 @@
+//! All peers at the same jobs, in turn, in one run.
+//!
+//! `suite [--quick] [--only ID,…] [--peers NAME,…]`. What has been measured goes into `bench/results`: figures as
+//! JSON, a report, charts. A quick run shows whether everything works; its figures mean nothing and go to `bench/out`.
+
+use std::{path::PathBuf, time::Instant};
+
+use crate::{
+    bed::{Bed, CORES},
+    machine::{self, Machine},
+    peers::{self, Found, Peer},
+    report,
+    results::{Program, Results, Row, Scenario},
+};
+
+mod changes;
+mod latency;
+mod own;
+mod routes;
+mod sockets;
+mod throughput;
+
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Rounds of the first scenario and of the others.
+    pub rounds: [usize; 2],
+    /// Length of a round.
+    pub seconds: u64,
+    /// Host routes.
+    pub hosts: &'static [usize],
+    /// Changes at each size.
+    pub changes: usize,
+    /// Seconds for all changes of one peer at one size.
+    pub changes_seconds: u64,
+    /// Changes with WebSockets.
+    pub sockets: usize,
+    /// Changes of one gateway in a row.
+    pub many: usize,
+}
+
+const FULL: Size = Size {
+    rounds: [5, 3],
+    seconds: 2,
+    hosts: &[10, 10_000, 100_000],
+    changes: 10,
+    changes_seconds: 25,
+    sockets: 100,
+    many: 1000,
+};
+
+const QUICK: Size = Size {
+    rounds: [1, 1],
+    seconds: 1,
+    hosts: &[10, 1000],
+    changes: 2,
+    changes_seconds: 5,
+    sockets: 5,
+    many: 20,
+};
+
+/// Names of all scenarios, in their order.
+fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = throughput::ALL.iter().map(|t| t.id).collect();
+    names.extend(["latency", "routes", "changes", "sockets", "own"]);
+    names
+}
+
+/// What a scenario has to work with.
+pub(crate) struct Suite {
+    pub bed: Bed,
+    /// All peers that were asked for; those that are missing are errors.
+    pub peers: Vec<Result<Found, &'static dyn Peer>>,
+    pub size: Size,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    quick: bool,
+    only: Vec<String>,
+    peers: Vec<String>,
+}
+
+fn wanted(args: &[String]) -> Result<Wanted, String> {
+    let mut wanted = Wanted { quick: false, only: Vec::new(), peers: Vec::new() };
+    let mut args = args.iter();
+    let list = |value: Option<&String>, known: &[&str]| -> Result<Vec<String>, String> {
+        let names: Vec<String> =
+            value.map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        match names.iter().find(|n| !known.contains(&n.as_str())) {
+            Some(name) => Err(format!("no {name:?}; there are {}", known.join(", "))),
+            None if names.is_empty() => Err(format!("say some of {}", known.join(", "))),
+            None => Ok(names),
+        }
+    };
+    let peers: Vec<&str> = peers::ALL.iter().map(|p| p.name()).collect();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => wanted.quick = true,
+            "--only" => wanted.only = list(args.next(), &names())?,
+            "--peers" => wanted.peers = list(args.next(), &peers)?,
+            other => return Err(format!("suite [--quick] [--only ID,…] [--peers NAME,…]: no {other:?}")),
+        }
+    }
+    Ok(wanted)
+}
+
+/// Runs what the arguments ask for. Panics where it cannot begin.
+pub(crate) async fn run(binary: PathBuf, args: &[String]) {
+    let wanted = wanted(args).unwrap_or_else(|why| panic!("{why}"));
+    let found: Vec<_> = peers::ALL
+        .into_iter()
+        .map(|peer| match peer.name() {
+            "evergate" => peers::at(peer, binary.clone()).ok_or(peer),
+            _ => peers::find(peer).ok_or(peer),
+        })
+        .collect();
+    let programs = found.iter().map(program).collect();
+    let machine = Machine::this();
+    machine::settle(CORES[1]);
+    let folder = crate::here().join(if wanted.quick { "out/suite" } else { "results" });
+    let mut results = Results::resume(&folder.join("latest.json"), machine, programs);
+    let asked = |name: &str| wanted.peers.is_empty() || wanted.peers.iter().any(|p| p == name);
+    let peers = found.into_iter().filter(|f| asked(name(f))).collect();
+    let suite = Suite { bed: Bed::new().await, peers, size: if wanted.quick { QUICK } else { FULL } };
+    let command = format!("cargo run --release -p bench -- suite {}", args.join(" "));
+    let all = names();
+    for id in all.iter().filter(|id| wanted.only.is_empty() || wanted.only.iter().any(|o| o == **id)) {
+        let start = Instant::now();
+        let mut scenario = suite.scenario(id).await;
+        scenario.date = machine::date();
+        command.trim_end().clone_into(&mut scenario.command);
+        scenario.took_seconds = start.elapsed().as_secs_f64().round();
+        report::print(&results, &scenario);
+        results.put(scenario);
+        results.scenarios.sort_by_key(|s| all.iter().position(|id| *id == s.id));
+        results.write(&folder.join("latest.json"));
+        report::write(&results, &folder);
+    }
+}
+
+fn name(found: &Result<Found, &'static dyn Peer>) -> &'static str {
+    match found {
+        Ok(found) => found.peer.name(),
+        Err(peer) => peer.name(),
+    }
+}
+
+fn program(found: &Result<Found, &'static dyn Peer>) -> Program {
+    let (peer, version, digest) = match found {
+        Ok(found) => (found.peer, Some(found.version.clone()), machine::digest(&found.program)),
+        Err(peer) => (*peer, None, None),
+    };
+    Program {
+        name: peer.name().to_owned(),
+        title: peer.title().to_owned(),
+        comes_from: peer.comes_from().to_owned(),
+        version,
+        digest,
+    }
+}
+
+impl Suite {
+    async fn scenario(&self, id: &str) -> Scenario {
+        if let Some(scenario) = throughput::ALL.iter().find(|t| t.id == id) {
+            return throughput::run(self, scenario).await;
+        }
+        match id {
+            "latency" => latency::run(self).await,
+            "routes" => {
+                // What has run until now is of no more use.
+                self.bed.clear();
+                routes::run(self).await
+            }
+            "changes" => changes::run(self).await,
+            "sockets" => sockets::run(self).await,
+            "own" => own::run(self).await,
+            _ => unreachable!("one of names()"),
+        }
+    }
+
+    /// The peers that are there; the missing ones as rows that say so.
+    pub(crate) fn there(&self, case: &str) -> (Vec<&Found>, Vec<Row>) {
+        let there = self.peers.iter().filter_map(|f| f.as_ref().ok()).collect();
+        let missing = self.peers.iter().filter_map(|f| f.as_ref().err());
+        let row = |peer: &&'static dyn Peer| {
+            Row::absent(peer.name(), case, format!("not on this machine ({})", peer.comes_from()))
+        };
+        (there, missing.map(row).collect())
+    }
+
+    /// Puts rows into the order of the peers, and what belongs to one peer together.
+    pub(crate) fn sorted(&self, mut rows: Vec<Row>) -> Vec<Row> {
+        rows.sort_by_key(|row| self.peers.iter().position(|f| name(f) == row.peer));
+        rows
+    }
+
+    /// The gateway itself, if it is among the peers.
+    pub(crate) fn evergate(&self) -> Option<&Found> {
+        self.peers.iter().filter_map(|f| f.as_ref().ok()).find(|f| f.peer.name() == "evergate")
+    }
+}
+
+/// A scenario before it has run.
+pub(crate) fn scenario(id: &str, title: &str, about: &str, columns: &[(&str, &str, usize)]) -> Scenario {
+    Scenario {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        about: about.to_owned(),
+        columns: crate::results::columns(columns),
+        rows: Vec::new(),
+        date: String::new(),
+        command: String::new(),
+        took_seconds: 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_understood() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (text, expected) in [
+            ("", Some((false, "", ""))),
+            ("--quick", Some((true, "", ""))),
+            ("--only http1,routes --peers nginx", Some((false, "http1 routes", "nginx"))),
+            ("--only nothing", None),
+            ("--only", None),
+            ("--peers apache", None),
+            ("--fast", None),
+        ] {
+            let expected = expected.map(|(quick, only, peers)| Wanted {
+                quick,
+                only: words(only),
+                peers: words(peers),
+            });
+            assert_eq!(wanted(&words(text)).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! How long requests take at a load that all can carry: half of what nginx can at most.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use evergate_testkit::paced::{Paced, Plan, Sample, quantile};
+
+use super::{Suite, scenario};
+use crate::{
+    bed::{Instance, NAME},
+    load,
+    peers::Job,
+    results::{Figure, Row, Scenario},
+};
+
+/// Left out at the start: connections are fresh, caches are cold.
+const WARM: Duration = Duration::from_millis(500);
+/// Requests a second, where there is no nginx to take half of.
+const RATE: f64 = 10_000.0;
+
+pub(crate) async fn run(suite: &Suite) -> Scenario {
+    let mut found = scenario(
+        "latency",
+        "Latency at a paced load",
+        "",
+        &[
+            ("p50", "p50, ms", 3),
+            ("p99", "p99, ms", 3),
+            ("p999", "p99.9, ms", 3),
+            ("busy", "core busy, %", 0),
+        ],
+    );
+    let (there, mut rows) = suite.there("");
+    let mut ready: Vec<(Rc<Instance>, Vec<Row>)> = Vec::new();
+    for peer in there {
+        match suite.bed.get(peer, Job::Plain).await {
+            Ok(instance) => ready.push((instance, Vec::new())),
+            Err(why) => rows.push(Row::absent(peer.peer.name(), "", why)),
+        }
+    }
+    let nginx = ready.iter().find(|(i, _)| i.peer.name() == "nginx");
+    let most = nginx.map(|(i, _)| most(i)).transpose();
+    let (rate, of) = match most {
+        Ok(Some(most)) => (most / 2.0, "half of what nginx did at most just before"),
+        _ => (RATE, "there is no nginx to take half of"),
+    };
+    found.about = format!(
+        "{rate:.0} requests a second at fixed times ({of}), 64 connections, small bodies. Time counts from when a \
+         request was due. A proxy that cannot carry the load falls behind, and its figures say so."
+    );
+    for _ in 0..suite.size.rounds[1] {
+        for (instance, rounds) in &mut ready {
+            rounds.push(round(instance, rate, Duration::from_secs(2 * suite.size.seconds)));
+        }
+    }
+    for (instance, rounds) in ready {
+        let mut row = Row::new(instance.peer.name(), "");
+        for column in &found.columns {
+            let numbers: Vec<f64> = rounds.iter().filter_map(|r| r.median(&column.key)).collect();
+            row = row.with(&column.key, Figure::of(&numbers));
+        }
+        row.remarks = rounds.into_iter().flat_map(|r| r.remarks).collect();
+        row.remarks.dedup();
+        rows.push(row);
+    }
+    found.rows = suite.sorted(rows);
+    found
+}
+
+fn most(nginx: &Instance) -> Result<f64, String> {
+    let url = format!("http://{NAME}:{}/", nginx.site.listen.port());
+    let ran = load::wrk(&["-t1".to_owned(), "-c64".to_owned(), "-d2s".to_owned(), url])?;
+    Ok(ran.requests / ran.seconds)
+}
+
+fn round(instance: &Instance, rate: f64, takes: Duration) -> Row {
+    let plan = Plan {
+        address: instance.site.listen,
+        connections: 64,
+        every: Duration::from_secs_f64(1.0 / rate),
+        asks: Arc::new(vec![format!("GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n").into_bytes()]),
+    };
+    let mut row = Row::new(instance.peer.name(), "");
+    let before = instance.cpu();
+    let paced = match Paced::start(plan) {
+        Ok(paced) => paced,
+        Err(error) => {
+            row.remarks.push(error.to_string());
+            return row;
+        }
+    };
+    std::thread::sleep(WARM + takes);
+    let samples = paced.stop();
+    let cpu = instance.cpu() - before;
+    let counted: Vec<Sample> = samples.into_iter().filter(|s| s.due >= WARM).collect();
+    let bad = counted.iter().filter(|s| !s.good()).count();
+    if bad > 0 {
+        row.remarks.push(format!("{bad} of {} requests without a good answer", counted.len()));
+    }
+    let times = sorted_ms(counted.iter());
+    row.with("p50", quantile(&times, 0.5))
+        .with("p99", quantile(&times, 0.99))
+        .with("p999", quantile(&times, 0.999))
+        .with("busy", cpu / (WARM + takes).as_secs_f64() * 100.0)
+}
+
+/// Milliseconds, least first.
+pub(crate) fn sorted_ms<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<f64> {
+    let mut times: Vec<f64> = samples.map(|s| s.latency().as_secs_f64() * 1000.0).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
