@@ -16,7 +16,7 @@ use evergate_testkit::{Answer, Ask, Authority, Backend, Door, ports, process, un
 use tempfile::TempDir;
 
 use crate::{
-    peers::{Found, Job, Peer, Site, pinned, signal},
+    peers::{CORES, Found, Job, Peer, Site, pinned, signal},
     template::{Words, fill, host},
 };
 
@@ -24,8 +24,6 @@ use crate::{
 pub(crate) const NAME: &str = "localhost";
 /// The host whose backend speaks WebSocket.
 pub(crate) const SOCKETS: &str = "socket.test";
-/// The core of the proxies, and that of load and backends.
-pub(crate) const CORES: [usize; 2] = [0, 1];
 /// Bodies by path, in bytes.
 pub(crate) const BODIES: [(&str, usize); 4] =
     [("1k", 1000), ("100k", 100_000), ("1m", 1_000_000), ("10m", 10_000_000)];
@@ -50,6 +48,8 @@ pub(crate) struct Instance {
     pub site: Site,
     /// From exec to the first answer.
     pub start: Duration,
+    /// It has had load before.
+    pub warm: Cell<bool>,
     /// Changes that it has seen.
     pub turn: Cell<usize>,
     running: Running,
@@ -150,9 +150,15 @@ impl Bed {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         let exec = Instant::now();
         let child = command.spawn().map_err(|e| e.to_string())?;
-        let (turn, running) = (Cell::new(0), Running(child));
-        let mut instance =
-            Instance { peer: found.peer, job, site, start: Duration::ZERO, turn, running };
+        let mut instance = Instance {
+            peer: found.peer,
+            job,
+            site,
+            start: Duration::ZERO,
+            warm: Cell::new(false),
+            turn: Cell::new(0),
+            running: Running(child),
+        };
         self.ready(&mut instance, exec).await?;
         instance.start = exec.elapsed();
         Ok(instance)

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::bed::CORES;
+use crate::peers::CORES;
 
 /// What a run of a tool came to.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -36,6 +36,9 @@ pub(crate) const ALL: [&dyn Peer; 7] = [
     &caddy::Caddy,
 ];
 
+/// The core of the proxies, and that of load and backends.
+pub(crate) const CORES: [usize; 2] = [0, 1];
+
 /// What a proxy is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {

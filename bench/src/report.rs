@@ -147,7 +147,7 @@ fn charts(results: &Results) -> Vec<Chart> {
 /// Nothing, where the scenario has not been measured at that size.
 fn panel(results: &Results, from: &From<'_>) -> Option<Panel> {
     let scenario = results.scenario(from.scenario)?;
-    let fits = |row: &&Row| row.case == from.case || row.case.starts_with(&format!("{},", from.case));
+    let fits = |row: &&Row| row.case == from.case || row.case.starts_with(&format!("{}, ", from.case));
     let mut bars: Vec<(f64, Bar)> = Vec::new();
     for program in &results.peers {
         let rows: Vec<&Row> =

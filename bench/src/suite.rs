@@ -6,9 +6,9 @@
 use std::{path::PathBuf, time::Instant};
 
 use crate::{
-    bed::{Bed, CORES},
+    bed::Bed,
     machine::{self, Machine},
-    peers::{self, Found, Peer},
+    peers::{self, CORES, Found, Peer},
     report,
     results::{Program, Results, Row, Scenario},
 };
@@ -43,8 +43,8 @@ const FULL: Size = Size {
     rounds: [5, 3],
     seconds: 2,
     hosts: &[10, 10_000, 100_000],
-    changes: 10,
-    changes_seconds: 25,
+    changes: 8,
+    changes_seconds: 15,
     sockets: 100,
     many: 1000,
 };
@@ -188,6 +188,12 @@ impl Suite {
             Row::absent(peer.name(), case, format!("not on this machine ({})", peer.comes_from()))
         };
         (there, missing.map(row).collect())
+    }
+
+    /// Something that a scenario can still do within its time; what it cannot is said.
+    pub(crate) fn in_time(start: Instant, seconds: u64) -> Result<(), String> {
+        let left = start.elapsed().as_secs() < seconds;
+        if left { Ok(()) } else { Err(format!("left out: the scenario had its {seconds} s")) }
     }
 
     /// Puts rows into the order of the peers, and what belongs to one peer together.

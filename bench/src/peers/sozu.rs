@@ -1,6 +1,6 @@
-//! Sōzu: its command line tells the running process to read the file again.
+//! Sōzu: its command line tells the running process what to add and what to remove.
 
-use super::{Change, File, Job, Peer, Site, Way, pinned, put};
+use super::{CORES, Change, File, Job, Peer, Site, Way, names, pinned};
 
 pub(crate) struct Sozu;
 
@@ -24,7 +24,7 @@ impl Peer for Sozu {
     fn lacks(&self, job: Job) -> Option<&'static str> {
         match job {
             Job::Files => Some("does not serve files"),
-            Job::Split(_) => Some("a reload reads the whole file"),
+            Job::Split(_) => Some("changes come by command"),
             _ => None,
         }
     }
@@ -41,20 +41,25 @@ impl Peer for Sozu {
         vec!["start".to_owned(), "-c".to_owned(), site.file("sozu.toml")]
     }
 
+    /// `sozu reload` adds what is new and refuses what is there already: it cannot send a host elsewhere.
     fn ways(&self) -> Vec<(Way, &'static str)> {
-        vec![(Way::Whole, "file and `sozu reload`")]
+        vec![(Way::Api, "`sozu frontend` `remove` and `add`")]
     }
 
     /// The command line waits for the answer of all workers. It runs beside the load, not on the proxy's core.
     fn change(&self, site: &Site, _: u32, change: &Change) -> Result<(), String> {
-        put(change)?;
-        let mut command = pinned(1, &site.program);
-        let output = command.args(["reload", "-c", &site.file("sozu.toml")]).output();
-        let output = output.map_err(|e| e.to_string())?;
-        if output.status.success() {
-            return Ok(());
+        let (_, host) = names(change);
+        let (old, new) = if change.backend == 'a' { ("b", "a") } else { ("a", "b") };
+        for (act, cluster) in [("remove", old), ("add", new)] {
+            let mut command = pinned(CORES[1], &site.program);
+            command.args(["-c", &site.file("sozu.toml"), "-t", "20000", "frontend", "http", act]);
+            command.args(["--address", &site.listen.to_string(), "--hostname", &host, "id", cluster]);
+            let output = command.output().map_err(|e| e.to_string())?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+                return Err(said.trim().to_owned());
+            }
         }
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        Err(said.trim().to_owned())
+        Ok(())
     }
 }

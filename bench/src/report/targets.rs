@@ -88,7 +88,9 @@ fn all(results: &Results) -> Vec<Verdict> {
     }
     for case in [&ten, &middle, &large] {
         for way in [PATCH, PART, WHOLE] {
-            all.push(near(changes, &format!("{case}, {way}")));
+            if way != PART || *case != ten {
+                all.push(near(changes, &format!("{case}, {way}")));
+            }
         }
     }
     let routes = results.scenario("routes");

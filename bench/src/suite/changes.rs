@@ -10,11 +10,13 @@ use evergate_testkit::paced::{Paced, Plan, Said, Sample, quantile};
 use super::{Suite, latency::sorted_ms, scenario};
 use crate::{
     bed::Instance,
-    peers::{Change, Found, Job, Way},
+    peers::{Change, Found, Job, PARTS, Way},
     results::{Figure, Row, Scenario, routes},
     template::{backend, host, touched},
 };
 
+/// Nothing further begins after so many seconds.
+const SECONDS: u64 = 600;
 /// From one request to the next; every second one is for the host that changes.
 const EVERY: Duration = Duration::from_micros(500);
 /// This long after a change its neighbourhood ends.
@@ -41,6 +43,7 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
             ("changes", "changes", 0),
         ],
     );
+    let start = Instant::now();
     let (there, _) = suite.there("");
     let mut rows = Vec::new();
     for count in suite.size.hosts {
@@ -50,9 +53,13 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
             // An API may lay itself over the files: they come first.
             ways.sort_by_key(|(way, _)| *way == Way::Api);
             for (way, name) in ways {
+                // A hundred files for ten routes would be empty ones.
+                if way == Way::Part && *count < PARTS {
+                    continue;
+                }
                 let case = format!("{}, {name}", routes(*count));
                 let job = if way == Way::Part { Job::Split(*count) } else { Job::Hosts(*count) };
-                let row = match changes(suite, peer, job, way).await {
+                let row = match in_time(suite, peer, job, way, start).await {
                     Ok(row) => Row { peer: peer.peer.name().to_owned(), case, ..row },
                     Err(why) => Row::absent(peer.peer.name(), &case, why),
                 };
@@ -73,6 +80,11 @@ struct Turn {
     began: Duration,
     first: Duration,
     last: Duration,
+}
+
+async fn in_time(suite: &Suite, peer: &Found, job: Job, way: Way, start: Instant) -> Result<Row, String> {
+    Suite::in_time(start, SECONDS)?;
+    changes(suite, peer, job, way).await
 }
 
 async fn changes(suite: &Suite, peer: &Found, job: Job, way: Way) -> Result<Row, String> {

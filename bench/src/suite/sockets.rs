@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use evergate_testkit::{Ask, Door, process, ws::Socket};
+use tokio::time::timeout;
 
 use super::{Suite, scenario};
 use crate::{
@@ -15,7 +16,9 @@ use crate::{
 /// More than any proxy may take.
 const MIB_MAX: f64 = 6144.0;
 /// For all changes of one proxy.
-const BUDGET: Duration = Duration::from_secs(25);
+const BUDGET: Duration = Duration::from_secs(15);
+/// Longest that an open WebSocket may take for an echo or a farewell.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Opened before each change.
 const EACH: usize = 2;
 
@@ -59,7 +62,7 @@ async fn trial(suite: &Suite, peer: &Found, job: Job, count: usize) -> Result<Ro
     let mut sockets = open(&instance, EACH * wanted).await?;
     let before = mib(&instance);
     for socket in sockets.drain(..) {
-        let _ = socket.close().await;
+        let _ = timeout(PATIENCE, socket.close()).await;
     }
     let start = Instant::now();
     let (mut done, mut remarks) = (0, Vec::new());
@@ -80,7 +83,7 @@ async fn trial(suite: &Suite, peer: &Found, job: Job, count: usize) -> Result<Ro
     let opened = sockets.len();
     let mut alive = 0;
     for socket in &mut sockets {
-        let echo = tokio::time::timeout(Duration::from_secs(1), socket.echo("still there")).await;
+        let echo = timeout(PATIENCE, socket.echo("still there")).await;
         alive += usize::from(matches!(echo, Ok(Ok(()))));
     }
     let row = Row::default()
@@ -101,8 +104,10 @@ async fn open(instance: &Instance, count: usize) -> Result<Vec<Socket>, String> 
     let door = Door::clear(instance.site.listen);
     let mut sockets = Vec::new();
     for _ in 0..count {
-        let mut socket = Socket::open(&door, SOCKETS, "/").await.map_err(|f| format!("WebSocket: {f:?}"))?;
-        socket.echo("hello").await.map_err(|e| format!("WebSocket: {e}"))?;
+        let opened = timeout(5 * PATIENCE, Socket::open(&door, SOCKETS, "/")).await;
+        let mut socket = opened.map_err(|_| "WebSocket: no answer")?.map_err(|f| format!("WebSocket: {f:?}"))?;
+        let echo = timeout(5 * PATIENCE, socket.echo("hello")).await;
+        echo.map_err(|_| "WebSocket: no echo")?.map_err(|e| format!("WebSocket: {e}"))?;
         sockets.push(socket);
     }
     Ok(sockets)

@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use evergate_testkit::{handshakes, unary};
@@ -91,6 +91,9 @@ pub(crate) const ALL: &[Throughput] = all! {
     "files-1m" "Static file, 1 MB" Files body("/1m", 16), Bytes, "16 connections that are kept.";
 };
 
+/// No further round begins after so many seconds.
+const SECONDS: u64 = 100;
+
 /// One round.
 struct Taken {
     ran: Ran,
@@ -99,6 +102,7 @@ struct Taken {
 }
 
 pub(crate) async fn run(suite: &Suite, what: &Throughput) -> Scenario {
+    let start = Instant::now();
     let cost = if what.counts == Counts::Connections { "µs CPU/connection" } else { "µs CPU/request" };
     let mut columns = vec![("cpu_us", cost, 2), ("per_s", "per second", 0)];
     if what.counts == Counts::Bytes {
@@ -114,13 +118,16 @@ pub(crate) async fn run(suite: &Suite, what: &Throughput) -> Scenario {
             Ok(instance) => probe(suite, what, &instance).await.map(|()| instance),
             Err(why) => Err(why),
         };
-        match probed.and_then(|i| measure(what, &i, 1).map(|_| i)) {
+        match probed.and_then(|i| warm(what, &i).map(|()| i)) {
             Ok(instance) => ready.push((instance, Vec::new())),
             Err(why) => rows.push(Row::absent(peer.peer.name(), "", why)),
         }
     }
     let rounds = suite.size.rounds[usize::from(what.id != "http1")];
-    for _ in 0..rounds {
+    for round in 0..rounds {
+        if round > 0 && Suite::in_time(start, SECONDS).is_err() {
+            break;
+        }
         ready.retain_mut(|(instance, rounds)| match measure(what, instance, suite.size.seconds) {
             Ok(taken) => {
                 rounds.push(taken);
@@ -149,6 +156,14 @@ async fn probe(suite: &Suite, what: &Throughput, instance: &Instance) -> Result<
         Load::Wrk { path, .. } => suite.bed.probe_body(instance, path).await,
         _ => Ok(()),
     }
+}
+
+/// The first load of a proxy does not count.
+fn warm(what: &Throughput, instance: &Instance) -> Result<(), String> {
+    if !instance.warm.replace(true) {
+        measure(what, instance, 1)?;
+    }
+    Ok(())
 }
 
 fn row(what: &Throughput, instance: &Instance, rounds: &[Taken]) -> Row {

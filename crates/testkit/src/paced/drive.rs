@@ -19,7 +19,7 @@ use rustix::{
 
 use super::{
     Sample, Said, Shared,
-    line::{Due, Keep, Line, Read1},
+    line::{Due, Keep, Line, Progress},
 };
 
 /// What is still due at the end gets this long.
@@ -140,10 +140,10 @@ impl Driver {
     fn read(&mut self, place: usize) {
         let Some(Some(line)) = self.lines.get_mut(place) else { return };
         match (line.read(), line.due) {
-            (Read1::More, _) => {}
-            (Read1::Done(said, keep), Some(_)) => self.end(place, said, keep),
+            (Progress::More, _) => {}
+            (Progress::Done(said, keep), Some(_)) => self.end(place, said, keep),
             // Closed while nothing was asked: its good right.
-            (Read1::Done(..), None) => self.again(place),
+            (Progress::Done(..), None) => self.again(place),
         }
     }
 

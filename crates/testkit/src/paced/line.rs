@@ -23,7 +23,7 @@ pub(super) struct Line {
 
 /// What reading brought.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read1 {
+pub(super) enum Progress {
     /// Nothing whole yet.
     More,
     /// The end of a question.
@@ -57,18 +57,18 @@ impl Line {
     }
 
     /// Reads what is there.
-    pub(super) fn read(&mut self) -> Read1 {
+    pub(super) fn read(&mut self) -> Progress {
         let mut piece = [0; 16 << 10];
         loop {
             match self.stream.read(&mut piece) {
-                Ok(0) => return Read1::Done(Said::Closed, Keep::No),
+                Ok(0) => return Progress::Done(Said::Closed, Keep::No),
                 Ok(n) => self.buf.extend_from_slice(&piece[..n]),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Read1::More,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Progress::More,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Read1::Done(why(e.kind()), Keep::No),
+                Err(e) => return Progress::Done(why(e.kind()), Keep::No),
             }
             match answer(&self.buf) {
-                Read1::More => {}
+                Progress::More => {}
                 done => return done,
             }
         }
@@ -84,9 +84,9 @@ fn why(kind: ErrorKind) -> Said {
 }
 
 /// An answer with a known length, as far as it is there.
-fn answer(bytes: &[u8]) -> Read1 {
-    let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return Read1::More };
-    let bad = Read1::Done(Said::Bad, Keep::No);
+fn answer(bytes: &[u8]) -> Progress {
+    let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { return Progress::More };
+    let bad = Progress::Done(Said::Bad, Keep::No);
     let Ok(head) = std::str::from_utf8(&bytes[..end]) else { return bad };
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|l| l.strip_prefix("HTTP/1.1 ")).and_then(|l| l.get(..3));
@@ -99,13 +99,16 @@ fn answer(bytes: &[u8]) -> Read1 {
             keep = Keep::No;
         }
     }
-    let Some(length) = length else { return bad };
+    let Some(length) = length else {
+        // A refusal that ends with its connection says enough by its status.
+        return if status == 200 { bad } else { Progress::Done(Said::Answer(status, 0), Keep::No) };
+    };
     let body = &bytes[end + 4..];
     if body.len() < length {
-        return Read1::More;
+        return Progress::More;
     }
     let first = if length == 0 { 0 } else { body[0] };
-    Read1::Done(Said::Answer(status, first), keep)
+    Progress::Done(Said::Answer(status, first), keep)
 }
 
 #[cfg(test)]
@@ -114,16 +117,17 @@ mod tests {
 
     #[test]
     fn answers_are_understood() {
-        let whole = |status, first, keep| Read1::Done(Said::Answer(status, first), keep);
-        let bad = || Read1::Done(Said::Bad, Keep::No);
+        let whole = |status, first, keep| Progress::Done(Said::Answer(status, first), keep);
+        let bad = || Progress::Done(Said::Bad, Keep::No);
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", whole(200, b'a', Keep::Yes)),
             ("HTTP/1.1 200 OK\r\ncontent-length:3\r\nconnection: Close\r\n\r\nabc", whole(200, b'a', Keep::No)),
             ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", whole(503, 0, Keep::Yes)),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", Read1::More),
-            ("HTTP/1.1 200 OK\r\nContent-Le", Read1::More),
-            ("", Read1::More),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", Progress::More),
+            ("HTTP/1.1 200 OK\r\nContent-Le", Progress::More),
+            ("", Progress::More),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", bad()),
+            ("HTTP/1.1 404 No\r\nConnection: close\r\n\r\nno", whole(404, 0, Keep::No)),
             ("SSH-2.0 hello\r\n\r\n", bad()),
         ] {
             assert_eq!(answer(text.as_bytes()), expected, "{text}");
