@@ -28,11 +28,11 @@ pub(crate) const SOCKETS: &str = "socket.test";
 pub(crate) const BODIES: [(&str, usize); 4] =
     [("1k", 1000), ("100k", 100_000), ("1m", 1_000_000), ("10m", 10_000_000)];
 /// Longest that a start may take.
-const START: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// Everything that is running.
 pub(crate) struct Bed {
-    started: RefCell<BTreeMap<(&'static str, String), Result<Rc<Instance>, String>>>,
+    started: RefCell<BTreeMap<(&'static str, String), Start>>,
     count: Cell<usize>,
     words: Words,
     authority: Authority,
@@ -40,6 +40,9 @@ pub(crate) struct Bed {
     /// The last to go: the others have files in it.
     folder: TempDir,
 }
+
+/// A running proxy, or why there is none.
+type Start = Result<Rc<Instance>, String>;
 
 /// A running proxy.
 pub(crate) struct Instance {
@@ -166,7 +169,7 @@ impl Bed {
 
     async fn ready(&self, instance: &mut Instance, exec: Instant) -> Result<(), String> {
         let mut last = String::new();
-        while exec.elapsed() < START {
+        while exec.elapsed() < START_MAX {
             if let Ok(Some(status)) = instance.running.0.try_wait() {
                 return Err(format!("ended with {status}: {}", instance.said()));
             }
@@ -176,7 +179,7 @@ impl Bed {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let why = format!("no answer within {} s: {last} {}", START.as_secs(), instance.said());
+        let why = format!("no answer within {} s: {last} {}", START_MAX.as_secs(), instance.said());
         Err(why.trim().to_owned())
     }
 

@@ -87,7 +87,8 @@ fn panel_at(svg: &mut String, panel: &Panel, x: f64, y: f64, wide: f64) {
     let mut tick = 0.0;
     while tick <= end * 1.001 {
         let at = left + room * tick / end;
-        let _ = writeln!(svg, "<path class=\"grid\" d=\"M{at:.1} {:.1}V{:.1}\"/>", y + HEAD - 2.0, bottom + 2.0);
+        let _ =
+            writeln!(svg, "<path class=\"grid\" d=\"M{at:.1} {:.1}V{:.1}\"/>", y + HEAD - 2.0, bottom + 2.0);
         text(svg, at, bottom + 14.0, "tick", "middle", &number(tick));
         tick += step;
     }
@@ -211,8 +212,11 @@ mod tests {
             ours,
         };
         let absent = Bar { label: "c".to_owned(), value: None, note: "not there".to_owned(), ours: false };
-        let panel =
-            Panel { title: "t".to_owned(), unit: "ms".to_owned(), bars: vec![bar(20.0, true), bar(40.0, false), absent] };
+        let panel = Panel {
+            title: "t".to_owned(),
+            unit: "ms".to_owned(),
+            bars: vec![bar(20.0, true), bar(40.0, false), absent],
+        };
         let svg = draw("Title", "", &[panel]);
         let widths: Vec<f64> = svg
             .lines()

@@ -78,16 +78,17 @@ fn parse_h2load(text: &str) -> Option<Ran> {
 /// `2.00s`, `310.2ms`, `1.50m`.
 fn seconds(text: &str) -> Option<f64> {
     let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
-    let (number, unit) = units.iter().find_map(|(word, unit)| Some((text.trim().strip_suffix(word)?, unit)))?;
+    let (number, unit) =
+        units.iter().find_map(|(word, unit)| Some((text.trim().strip_suffix(word)?, unit)))?;
     Some(number.parse::<f64>().ok()? * unit)
 }
 
 /// `1.50GB`, as wrk writes it: steps of 1024.
 fn bytes(text: &str) -> Option<f64> {
     let kib = 1024_f64;
-    let units =
-        [("KB", kib), ("MB", kib.powi(2)), ("GB", kib.powi(3)), ("TB", kib.powi(4)), ("B", 1.0)];
-    let (number, unit) = units.iter().find_map(|(word, unit)| Some((text.trim().strip_suffix(word)?, unit)))?;
+    let units = [("KB", kib), ("MB", kib.powi(2)), ("GB", kib.powi(3)), ("TB", kib.powi(4)), ("B", 1.0)];
+    let (number, unit) =
+        units.iter().find_map(|(word, unit)| Some((text.trim().strip_suffix(word)?, unit)))?;
     Some(number.parse::<f64>().ok()? * unit)
 }
 
@@ -102,7 +103,8 @@ mod tests {
                     2.00s, 21.31MB read\n";
         let ran = Ran { requests: 95_078.0, seconds: 2.0, bytes: 21.31 * 1024.0 * 1024.0, failed: 0 };
         assert_eq!(parse_wrk(&format!("{text}Requests/sec:  47539.00\n")), Some(ran.clone()));
-        let errors = "  Socket errors: connect 1, read 20, write 300, timeout 4000\n  Non-2xx or 3xx responses: 7\n";
+        let errors =
+            "  Socket errors: connect 1, read 20, write 300, timeout 4000\n  Non-2xx or 3xx responses: 7\n";
         assert_eq!(parse_wrk(&format!("{text}{errors}")), Some(Ran { failed: 4328, ..ran }));
         assert_eq!(parse_wrk("unable to connect to 127.0.0.1:1 Connection refused\n"), None);
     }

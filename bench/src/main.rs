@@ -2,7 +2,7 @@
 //! `bench/out/<name>.json`; the suite of all peers writes a report to `bench/results`.
 //!
 //! `cargo run --release -p bench -- <changes|websockets|broken|kill|all>`
-//! `cargo run --release -p bench -- suite [--quick] [--only ID,…] [--peers NAME,…]`
+//! `cargo run --release -p bench -- suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

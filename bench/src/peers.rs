@@ -65,6 +65,17 @@ pub(crate) enum Way {
     Api,
 }
 
+impl Way {
+    /// The case of a change: how many routes there are, and how one of them is changed.
+    pub(crate) fn case(self, routes: &str, name: &str) -> String {
+        match self {
+            Way::Whole => format!("{routes}, by file: {name}"),
+            Way::Part => format!("{routes}, by part: {name}"),
+            Way::Api => format!("{routes}, by API: {name}"),
+        }
+    }
+}
+
 /// A change of one route.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -193,8 +204,7 @@ impl Site {
             Job::Hosts(count) => vec![(self.folder.join(to), Some(Hosts::all(count, turn)))],
             Job::Split(count) if to.contains('*') => {
                 let part = |i: usize| {
-                    let hosts =
-                        Hosts { first: count * i / PARTS, end: count * (i + 1) / PARTS, count, turn };
+                    let hosts = Hosts { first: count * i / PARTS, end: count * (i + 1) / PARTS, count, turn };
                     (self.folder.join(to.replace('*', &format!("{i:02}"))), Some(hosts))
                 };
                 (0..PARTS).map(part).collect()

@@ -131,12 +131,13 @@ pub(crate) fn routes(count: usize) -> String {
 impl Results {
     /// What earlier runs have left in a file, if it is of the same machine and programs; else nothing but these.
     pub(crate) fn resume(file: &Path, machine: Machine, peers: Vec<Program>) -> Results {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
         let fresh = Results { machine, peers, scenarios: Vec::new() };
-        match serde_json::from_str::<Results>(&text) {
-            Ok(earlier) if earlier.fits(&fresh) => earlier,
-            _ => fresh,
-        }
+        Results::read(file).filter(|earlier| earlier.fits(&fresh)).unwrap_or(fresh)
+    }
+
+    /// What earlier runs have left, whatever it is of.
+    pub(crate) fn read(file: &Path) -> Option<Results> {
+        serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
     }
 
     fn fits(&self, other: &Results) -> bool {
@@ -214,9 +215,11 @@ mod tests {
         first.put(scenario("b", "monday"));
         first.put(scenario("a", "tuesday"));
         first.write(&file);
-        for (kernel, version, expected) in
-            [("6.1", "1.22", vec![("b", "monday"), ("a", "tuesday")]), ("6.2", "1.22", vec![]), ("6.1", "1.23", vec![])]
-        {
+        for (kernel, version, expected) in [
+            ("6.1", "1.22", vec![("b", "monday"), ("a", "tuesday")]),
+            ("6.2", "1.22", vec![]),
+            ("6.1", "1.23", vec![]),
+        ] {
             let fresh = results(kernel, version);
             let found = Results::resume(&file, fresh.machine, fresh.peers);
             let kept: Vec<_> = found.scenarios.iter().map(|s| (s.id.as_str(), s.date.as_str())).collect();

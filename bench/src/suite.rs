@@ -1,7 +1,7 @@
 //! All peers at the same jobs, in turn, in one run.
 //!
-//! `suite [--quick] [--only ID,…] [--peers NAME,…]`. What has been measured goes into `bench/results`: figures as
-//! JSON, a report, charts. A quick run shows whether everything works; its figures mean nothing and go to `bench/out`.
+//! `suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`. What has been measured goes into `bench/results`: figures as
+//! JSON, a report, charts; `--report` writes report and charts anew and measures nothing. A quick run shows whether everything works; its figures mean nothing and go to `bench/out`.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -78,16 +78,16 @@ pub(crate) struct Suite {
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     quick: bool,
+    report: bool,
     only: Vec<String>,
     peers: Vec<String>,
 }
 
 fn wanted(args: &[String]) -> Result<Wanted, String> {
-    let mut wanted = Wanted { quick: false, only: Vec::new(), peers: Vec::new() };
+    let mut wanted = Wanted { quick: false, report: false, only: Vec::new(), peers: Vec::new() };
     let mut args = args.iter();
     let list = |value: Option<&String>, known: &[&str]| -> Result<Vec<String>, String> {
-        let names: Vec<String> =
-            value.map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        let names: Vec<String> = value.map(|v| v.split(',').map(str::to_owned).collect()).unwrap_or_default();
         match names.iter().find(|n| !known.contains(&n.as_str())) {
             Some(name) => Err(format!("no {name:?}; there are {}", known.join(", "))),
             None if names.is_empty() => Err(format!("say some of {}", known.join(", "))),
@@ -98,9 +98,14 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => wanted.quick = true,
+            "--report" => wanted.report = true,
             "--only" => wanted.only = list(args.next(), &names())?,
             "--peers" => wanted.peers = list(args.next(), &peers)?,
-            other => return Err(format!("suite [--quick] [--only ID,…] [--peers NAME,…]: no {other:?}")),
+            other => {
+                return Err(format!(
+                    "suite [--quick] [--report] [--only ID,…] [--peers NAME,…]: no {other:?}"
+                ));
+            }
         }
     }
     Ok(wanted)
@@ -109,6 +114,12 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
 /// Runs what the arguments ask for. Panics where it cannot begin.
 pub(crate) async fn run(binary: PathBuf, args: &[String]) {
     let wanted = wanted(args).unwrap_or_else(|why| panic!("{why}"));
+    let folder = crate::here().join(if wanted.quick { "out/suite" } else { "results" });
+    let file = folder.join("latest.json");
+    if wanted.report {
+        let results = Results::read(&file).unwrap_or_else(|| panic!("nothing has been measured"));
+        return report::write(&results, &folder);
+    }
     let found: Vec<_> = peers::ALL
         .into_iter()
         .map(|peer| match peer.name() {
@@ -119,8 +130,7 @@ pub(crate) async fn run(binary: PathBuf, args: &[String]) {
     let programs = found.iter().map(program).collect();
     let machine = Machine::this();
     machine::settle(CORES[1]);
-    let folder = crate::here().join(if wanted.quick { "out/suite" } else { "results" });
-    let mut results = Results::resume(&folder.join("latest.json"), machine, programs);
+    let mut results = Results::resume(&file, machine, programs);
     let asked = |name: &str| wanted.peers.is_empty() || wanted.peers.iter().any(|p| p == name);
     let peers = found.into_iter().filter(|f| asked(name(f))).collect();
     let suite = Suite { bed: Bed::new().await, peers, size: if wanted.quick { QUICK } else { FULL } };
@@ -135,7 +145,7 @@ pub(crate) async fn run(binary: PathBuf, args: &[String]) {
         report::print(&results, &scenario);
         results.put(scenario);
         results.scenarios.sort_by_key(|s| all.iter().position(|id| *id == s.id));
-        results.write(&folder.join("latest.json"));
+        results.write(&file);
         report::write(&results, &folder);
     }
 }
@@ -230,16 +240,18 @@ mod tests {
     fn the_command_line_is_understood() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         for (text, expected) in [
-            ("", Some((false, "", ""))),
-            ("--quick", Some((true, "", ""))),
-            ("--only http1,routes --peers nginx", Some((false, "http1 routes", "nginx"))),
+            ("", Some((false, false, "", ""))),
+            ("--quick", Some((true, false, "", ""))),
+            ("--report", Some((false, true, "", ""))),
+            ("--only http1,routes --peers nginx", Some((false, false, "http1 routes", "nginx"))),
             ("--only nothing", None),
             ("--only", None),
             ("--peers apache", None),
             ("--fast", None),
         ] {
-            let expected = expected.map(|(quick, only, peers)| Wanted {
+            let expected = expected.map(|(quick, report, only, peers)| Wanted {
                 quick,
+                report,
                 only: words(only),
                 peers: words(peers),
             });

@@ -42,7 +42,7 @@ pub(crate) fn touched(count: usize, turn: usize) -> usize {
 /// The backend that a host goes to after so many changes.
 pub(crate) fn backend(count: usize, host: usize, turn: usize) -> char {
     let times = (turn + count - 1 - host) / count;
-    if times % 2 == 0 { 'a' } else { 'b' }
+    if times.is_multiple_of(2) { 'a' } else { 'b' }
 }
 
 /// A file with everything in its place.
@@ -126,9 +126,8 @@ mod tests {
             assert_eq!(all(0), "a".repeat(count));
             for turn in 1..=3 * count {
                 let (before, after) = (all(turn - 1), all(turn));
-                let moved: Vec<usize> = (0..count)
-                    .filter(|h| before.as_bytes().get(*h) != after.as_bytes().get(*h))
-                    .collect();
+                let moved: Vec<usize> =
+                    (0..count).filter(|h| before.as_bytes().get(*h) != after.as_bytes().get(*h)).collect();
                 assert_eq!(moved, [touched(count, turn)], "{count} hosts, change {turn}");
             }
         }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::{call, suite::missing};
 
-/// Debian packages that hold the programs compared with.
-const TOOLS: [(&str, &str); 3] = [("nginx", "nginx-light"), ("wrk", "wrk"), ("taskset", "util-linux")];
+/// Debian packages that hold the backend and the load. Other proxies that are not there, the suite names as missing.
+const TOOLS: [(&str, &str); 4] =
+    [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client"), ("taskset", "util-linux")];
 
 pub(crate) fn run(top: &Path, names: &[&str]) -> Result<(), String> {
     let absent = missing(&TOOLS);

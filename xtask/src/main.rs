@@ -18,7 +18,7 @@ cargo xtask <chore>
                   ARGS go to `cargo test`
   tidy            the house rules that a machine can check
   docs [--check]  writes docs/configuration.md from the schema; --check only says whether it is up to date
-  bench [NAME…]   the measurements in bench/; without a name, all
+  bench [NAME…]   the measurements in bench/; without a name, all trials; `bench suite …` compares with other proxies
 ";
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use crate::{
     chart::number,
-    peers::{PART, PATCH, WHOLE},
+    peers::{PART, PATCH, WHOLE, Way},
     results::{Results, Row, Scenario, routes},
 };
 
@@ -80,18 +80,23 @@ fn all(results: &Results) -> Vec<Verdict> {
     all.push(best(results, "latency", "p999", "p99.9 at a paced load", Bound::AtMost(1.0)));
     all.push(sizes(results, &ten, &large));
     let changes = results.scenario("changes");
-    for (case, way, bound) in
-        [(&middle, PATCH, 10.0), (&large, PATCH, 25.0), (&large, PART, 30.0), (&middle, WHOLE, 120.0)]
+    let ways = [(Way::Api, PATCH), (Way::Part, PART), (Way::Whole, WHOLE)];
+    let [patch, part, whole] = ways;
+    for (count, (way, name), bound) in
+        [(&middle, patch, 10.0), (&large, patch, 25.0), (&large, part, 30.0), (&middle, whole, 120.0)]
     {
-        let case = format!("{case}, {way}");
-        all.push(own(changes, &case, "last_ms", &format!("{case}: last old answer, ms"), Bound::AtMost(bound)));
+        let case = way.case(count, name);
+        all.push(own(
+            changes,
+            &case,
+            "last_ms",
+            &format!("{case}: last old answer, ms"),
+            Bound::AtMost(bound),
+        ));
     }
-    for case in [&ten, &middle, &large] {
-        for way in [PATCH, PART, WHOLE] {
-            if way != PART || *case != ten {
-                all.push(near(changes, &format!("{case}, {way}")));
-            }
-        }
+    for count in [&ten, &middle, &large] {
+        let ways = ways.into_iter().filter(|(way, _)| *way != Way::Part || *count != ten);
+        all.extend(ways.map(|(way, name)| near(changes, &way.case(count, name))));
     }
     let routes = results.scenario("routes");
     all.push(own(routes, &middle, "rss_mib", &format!("RSS at {middle}, MiB"), Bound::AtMost(30.0)));

@@ -57,7 +57,7 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
                 if way == Way::Part && *count < PARTS {
                     continue;
                 }
-                let case = format!("{}, {name}", routes(*count));
+                let case = way.case(&routes(*count), name);
                 let job = if way == Way::Part { Job::Split(*count) } else { Job::Hosts(*count) };
                 let row = match in_time(suite, peer, job, way, start).await {
                     Ok(row) => Row { peer: peer.peer.name().to_owned(), case, ..row },
@@ -120,8 +120,7 @@ fn drafts(instance: &Instance, way: Way, count: usize, changes: usize) -> Vec<Ch
     let from = instance.turn.get();
     let draft = |turn: usize| {
         let number = touched(count, turn);
-        let file = (way != Way::Api)
-            .then(|| instance.site.draft(instance.peer, instance.job, turn, number));
+        let file = (way != Way::Api).then(|| instance.site.draft(instance.peer, instance.job, turn, number));
         Change { host: number, backend: backend(count, number, turn), file }
     };
     (from + 1..=from + changes).map(draft).collect()
@@ -160,9 +159,8 @@ fn seen(samples: &[Sample], change: &Change, began: Duration) -> Option<Turn> {
 }
 
 fn row(turns: &[Turn], samples: &[Sample]) -> Row {
-    let ms = |times: Vec<Duration>| -> Vec<f64> {
-        times.into_iter().map(|t| t.as_secs_f64() * 1000.0).collect()
-    };
+    let ms =
+        |times: Vec<Duration>| -> Vec<f64> { times.into_iter().map(|t| t.as_secs_f64() * 1000.0).collect() };
     let first = ms(turns.iter().map(|t| t.first - t.began).collect());
     let everywhere = |t: &Turn| t.last.max(t.first) - t.began;
     let last = Figure::of(&ms(turns.iter().map(everywhere).collect()));
@@ -236,8 +234,14 @@ mod tests {
         let ms = Duration::from_millis;
         let turns = [Turn { began: ms(1000), first: ms(1005), last: ms(1010) }];
         let good = |due, took| sample(due, took, 0, Said::Answer(200, b'a'));
-        let samples =
-            [good(100, 99), good(600, 1), good(1000, 9), good(1509, 8), good(1511, 2), sample(1600, 1, 0, Said::Closed)];
+        let samples = [
+            good(100, 99),
+            good(600, 1),
+            good(1000, 9),
+            good(1509, 8),
+            good(1511, 2),
+            sample(1600, 1, 0, Said::Closed),
+        ];
         let row = row(&turns, &samples);
         let median = |key| row.median(key).unwrap();
         assert_eq!((median("first_ms"), median("last_ms")), (5.0, 10.0));

@@ -62,7 +62,8 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
         }
         row.remarks = rounds.into_iter().flat_map(|r| r.remarks).collect();
         let [p50, p99] = ["p50", "p99"].map(|key| row.median(key).unwrap_or_default());
-        row.absent = (p50 > BEHIND).then(|| format!("cannot carry this load: p50 {p50:.0} ms, p99 {p99:.0} ms"));
+        row.absent =
+            (p50 > BEHIND).then(|| format!("cannot carry this load: p50 {p50:.0} ms, p99 {p99:.0} ms"));
         rows.push(row);
     }
     found.rows = suite.sorted(rows);

@@ -12,6 +12,9 @@ use crate::{
     results::{Figure, Row, Scenario, routes},
 };
 
+/// Requests for each CPU second, and what the core did.
+type Round = (f64, Used);
+
 pub(crate) async fn run(suite: &Suite) -> Scenario {
     let mut found = scenario(
         "routes",
@@ -27,7 +30,7 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
             ("busy", "core busy, %", 0),
         ],
     );
-    let mut ready: Vec<(Rc<Instance>, Row, Vec<(f64, Used)>)> = Vec::new();
+    let mut ready: Vec<(Rc<Instance>, Row, Vec<Round>)> = Vec::new();
     let mut rows = Vec::new();
     // Each start has the core to itself: nobody else is asked anything meanwhile.
     for count in suite.size.hosts {
@@ -81,10 +84,11 @@ fn first(instance: &Instance, row: Row) -> Row {
         .with("start_s", instance.start.as_secs_f64())
 }
 
-/// Requests for each CPU second, and what the core did.
-fn requests(instance: &Instance, count: usize, seconds: u64) -> Result<(f64, Used), String> {
+/// One round.
+fn requests(instance: &Instance, count: usize, seconds: u64) -> Result<Round, String> {
     let script = crate::here().join("peers/hosts.lua").display().to_string();
-    let mut args = vec!["-t1".to_owned(), "-c64".to_owned(), format!("-d{seconds}s"), "-s".to_owned(), script];
+    let mut args =
+        vec!["-t1".to_owned(), "-c64".to_owned(), format!("-d{seconds}s"), "-s".to_owned(), script];
     args.extend([format!("http://{}/", instance.site.listen), "--".to_owned(), count.to_string()]);
     let before = instance.clock();
     let ran = load::wrk(&args)?;

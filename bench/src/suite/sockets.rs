@@ -105,7 +105,8 @@ async fn open(instance: &Instance, count: usize) -> Result<Vec<Socket>, String> 
     let mut sockets = Vec::new();
     for _ in 0..count {
         let opened = timeout(5 * PATIENCE, Socket::open(&door, SOCKETS, "/")).await;
-        let mut socket = opened.map_err(|_| "WebSocket: no answer")?.map_err(|f| format!("WebSocket: {f:?}"))?;
+        let mut socket =
+            opened.map_err(|_| "WebSocket: no answer")?.map_err(|f| format!("WebSocket: {f:?}"))?;
         let echo = timeout(5 * PATIENCE, socket.echo("hello")).await;
         echo.map_err(|_| "WebSocket: no echo")?.map_err(|e| format!("WebSocket: {e}"))?;
         sockets.push(socket);

@@ -187,7 +187,9 @@ fn row(what: &Throughput, instance: &Instance, rounds: &[Taken]) -> Row {
 
 fn measure(what: &Throughput, instance: &Instance, seconds: u64) -> Result<Taken, String> {
     let idle = match what.load {
-        Load::Wrk { idle, .. } => connections(instance.site.listen, idle).map_err(|e| format!("idle: {e}"))?,
+        Load::Wrk { idle, .. } => {
+            connections(instance.site.listen, idle).map_err(|e| format!("idle: {e}"))?
+        }
         _ => Vec::new(),
     };
     let before = instance.clock();
@@ -215,8 +217,7 @@ fn wrk_args(
     close: bool,
     seconds: u64,
 ) -> Vec<String> {
-    let (scheme, address) =
-        if tls { ("https", instance.site.tls) } else { ("http", instance.site.listen) };
+    let (scheme, address) = if tls { ("https", instance.site.tls) } else { ("http", instance.site.listen) };
     let mut args = vec!["-t1".to_owned(), format!("-c{connections}"), format!("-d{seconds}s")];
     if close {
         args.extend(["-H".to_owned(), "Connection: close".to_owned()]);

@@ -121,7 +121,10 @@ mod tests {
         let bad = || Progress::Done(Said::Bad, Keep::No);
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", whole(200, b'a', Keep::Yes)),
-            ("HTTP/1.1 200 OK\r\ncontent-length:3\r\nconnection: Close\r\n\r\nabc", whole(200, b'a', Keep::No)),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length:3\r\nconnection: Close\r\n\r\nabc",
+                whole(200, b'a', Keep::No),
+            ),
             ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", whole(503, 0, Keep::Yes)),
             ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", Progress::More),
             ("HTTP/1.1 200 OK\r\nContent-Le", Progress::More),
