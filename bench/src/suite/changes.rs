@@ -127,7 +127,7 @@ fn drafts(instance: &Instance, way: Way, count: usize, changes: usize) -> Vec<Ch
 }
 
 fn turn(paced: &Paced, instance: &Instance, change: &Change) -> Result<Turn, String> {
-    let mark = paced.since(0).len();
+    let mark = paced.count();
     let began = paced.now();
     instance.peer.change(&instance.site, instance.pid(), change)?;
     instance.turn.set(instance.turn.get() + 1);

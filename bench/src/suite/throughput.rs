@@ -11,7 +11,7 @@ use evergate_testkit::{handshakes, unary};
 
 use super::{Suite, scenario};
 use crate::{
-    bed::{Instance, NAME, Used, limited},
+    bed::{BODIES, Instance, NAME, Used, limited},
     load::{self, Ran},
     peers::Job,
     results::{Figure, Row, Scenario},
@@ -205,6 +205,12 @@ fn measure(what: &Throughput, instance: &Instance, seconds: u64) -> Result<Taken
     drop(idle);
     if ran.failed > 0 || ran.requests < 1.0 {
         return Err(format!("{} of {} requests failed under load", ran.failed, ran.requests));
+    }
+    if let Load::Wrk { path, .. } = what.load
+        && let Some((_, size)) = BODIES.iter().find(|(name, _)| path.strip_prefix('/') == Some(name))
+        && ran.bytes < ran.requests * *size as f64
+    {
+        return Err(format!("bodies are too short: {} bytes in {} answers", ran.bytes, ran.requests));
     }
     Ok(Taken { ran, used, resumed })
 }

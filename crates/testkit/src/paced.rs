@@ -118,6 +118,12 @@ impl Paced {
         self.shared.focus.store(ask, Ordering::Release);
     }
 
+    /// How many samples there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.samples.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// What has come since a number of samples, in the order in which it came.
     #[must_use]
     pub fn since(&self, count: usize) -> Vec<Sample> {
