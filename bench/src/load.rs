@@ -14,6 +14,17 @@ pub(crate) struct Ran {
     pub failed: u64,
 }
 
+impl Ran {
+    /// A run with a failure in it says nothing of how fast its proxy is.
+    pub(crate) fn sound(&self) -> Result<(), String> {
+        match (self.failed, self.requests) {
+            (0, n) if n >= 1.0 => Ok(()),
+            (0, _) => Err(format!("no answer under load within {} s", self.seconds)),
+            (failed, n) => Err(format!("under load {failed} failures beside {n} answers")),
+        }
+    }
+}
+
 /// `wrk` with these arguments.
 pub(crate) fn wrk(args: &[String]) -> Result<Ran, String> {
     let text = run("wrk", args)?;
@@ -122,6 +133,14 @@ mod tests {
             assert_eq!(parse_h2load(&text.replace(from, to)), Some(Ran { failed, ..ran.clone() }), "{to}");
         }
         assert_eq!(parse_h2load("usage: h2load\n"), None);
+    }
+
+    #[test]
+    fn failures_are_said() {
+        let ran = |requests, failed| Ran { requests, failed, seconds: 2.0, bytes: 0.0 }.sound();
+        assert_eq!(ran(10.0, 0), Ok(()));
+        assert_eq!(ran(0.0, 0), Err("no answer under load within 2 s".to_owned()));
+        assert_eq!(ran(10.0, 3), Err("under load 3 failures beside 10 answers".to_owned()));
     }
 
     #[test]

@@ -206,9 +206,10 @@ impl Suite {
         if left { Ok(()) } else { Err(format!("left out: the scenario had its {seconds} s")) }
     }
 
-    /// Puts rows into the order of the peers, and what belongs to one peer together.
+    /// Puts rows into the order of the peers, those of one peer by size.
     pub(crate) fn sorted(&self, mut rows: Vec<Row>) -> Vec<Row> {
-        rows.sort_by_key(|row| self.peers.iter().position(|f| name(f) == row.peer));
+        let place = |row: &Row| self.peers.iter().position(|f| name(f) == row.peer);
+        rows.sort_by_key(|row| (place(row), size(&row.case)));
         rows
     }
 
@@ -216,6 +217,12 @@ impl Suite {
     pub(crate) fn evergate(&self) -> Option<&Found> {
         self.peers.iter().filter_map(|f| f.as_ref().ok()).find(|f| f.peer.name() == "evergate")
     }
+}
+
+/// The number that a case begins with.
+fn size(case: &str) -> usize {
+    let number = case.split(' ').next().unwrap_or_default().replace(',', "");
+    number.parse().unwrap_or_default()
 }
 
 /// A scenario before it has run.
@@ -235,6 +242,13 @@ pub(crate) fn scenario(id: &str, title: &str, about: &str, columns: &[(&str, &st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cases_have_a_size() {
+        for (case, expected) in [("", 0), ("10 routes", 10), ("100,000 routes, by file: x", 100_000)] {
+            assert_eq!(size(case), expected);
+        }
+    }
 
     #[test]
     fn the_command_line_is_understood() {

@@ -36,6 +36,8 @@ pub(super) struct Driver {
     timer: OwnedFd,
     lines: Vec<Option<Line>>,
     idle: VecDeque<usize>,
+    /// Places whose connection nobody took; tried again when a question finds no other.
+    lost: Vec<usize>,
     waiting: VecDeque<Due>,
     next: Duration,
     count: usize,
@@ -55,6 +57,7 @@ impl Driver {
             epoll,
             timer,
             idle: VecDeque::new(),
+            lost: Vec::new(),
             waiting: VecDeque::new(),
             next: Duration::ZERO,
             count: 0,
@@ -112,7 +115,14 @@ impl Driver {
 
     fn send(&mut self) {
         while !self.waiting.is_empty() {
-            let Some(place) = self.idle.pop_front() else { break };
+            let Some(place) = self.idle.pop_front() else {
+                let Some(place) = self.lost.pop() else { break };
+                if self.open(place).is_err() {
+                    self.lost.push(place);
+                    self.refused();
+                }
+                continue;
+            };
             let Some(due) = self.waiting.pop_front() else { break };
             let shared = Arc::clone(&self.shared);
             let Some(Some(line)) = self.lines.get_mut(place) else { continue };
@@ -160,16 +170,19 @@ impl Driver {
         }
     }
 
-    /// A new connection in place of one that has ended. If nobody takes it, the next question fails.
+    /// A new connection in place of one that has ended.
     fn again(&mut self, place: usize) {
         self.idle.retain(|p| *p != place);
         self.lines[place] = None;
         if self.open(place).is_err() {
-            let now = self.now();
-            if let Some(due) = self.waiting.pop_front() {
-                self.keep(due, Said::Refused, now);
-            }
-            // The place is lost; there are others, and a peer that refuses is found out by the failures.
+            self.lost.push(place);
+        }
+    }
+
+    /// The next question finds nobody.
+    fn refused(&mut self) {
+        if let Some(due) = self.waiting.pop_front() {
+            self.keep(due, Said::Refused, self.now());
         }
     }
 
