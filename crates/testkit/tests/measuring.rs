@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use evergate_testkit::{
     Ask, Authority, Backend, Door, handshakes,
-    paced::{Paced, Plan, Said},
+    paced::{Paced, Plan, Said, Sample},
     ports, unary,
 };
 
 const EVERY: Duration = Duration::from_millis(2);
 
 /// The client has a thread of its own; who waits for it must not be the thread of the backend.
+#[expect(clippy::unwrap_used, reason = "a test")]
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
@@ -28,7 +29,7 @@ async fn questions_keep_their_times() {
     assert!(paced.since(0).iter().all(|s| s.said == Said::Answer(200, b'{')));
     backend.stop().await;
     let mark = paced.count();
-    while paced.since(mark).iter().all(|s| s.good()) {
+    while paced.since(mark).iter().all(Sample::good) {
         tokio::time::sleep(EVERY).await;
     }
     let samples = beside(move || paced.stop()).await;
