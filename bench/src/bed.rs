@@ -261,16 +261,21 @@ impl Clock {
 }
 
 /// Why a proxy did not have its whole core, if it had not.
-pub(crate) fn limited(used: &[Used]) -> Option<String> {
-    let mean = |of: fn(&Used) -> f64| used.iter().map(of).sum::<f64>() / used.len().max(1) as f64 * 100.0;
-    let (busy, idle) = (mean(|u| u.busy), mean(|u| u.idle));
-    let others = 100.0 - busy - idle;
-    let words = [
-        (busy < 95.0 && idle > 4.0).then(|| format!("load or backend were the limit: core {idle:.0} % idle")),
-        (others > 4.0).then(|| format!("other programs had {others:.0} % of the core")),
-    ];
-    let words: Vec<String> = words.into_iter().flatten().collect();
-    (!words.is_empty()).then(|| words.join("; "))
+pub(crate) fn limited(used: &[Used]) -> Vec<String> {
+    let (busy, idle) = (percent(used, |u| u.busy), percent(used, |u| u.idle));
+    let slack = busy < 95.0 && idle > 4.0;
+    let slack = slack.then(|| format!("load or backend were the limit: core {idle:.0} % idle"));
+    slack.into_iter().chain(disturbed(used)).collect()
+}
+
+/// Whether others than a proxy had a part of its core.
+pub(crate) fn disturbed(used: &[Used]) -> Option<String> {
+    let others = 100.0 - percent(used, |u| u.busy) - percent(used, |u| u.idle);
+    (others > 4.0).then(|| format!("other programs had {others:.0} % of the core"))
+}
+
+fn percent(used: &[Used], of: fn(&Used) -> f64) -> f64 {
+    used.iter().map(of).sum::<f64>() / used.len().max(1) as f64 * 100.0
 }
 
 /// Time in which a core did nothing, in seconds (proc(5), `/proc/stat`).
@@ -357,4 +362,24 @@ async fn backend(folder: &Path, words: &Words) -> Running {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     running
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_was_shared_is_remarked() {
+        let load = "load or backend were the limit: core 20 % idle";
+        for (busy, idle, expected) in [
+            (0.98, 0.01, vec![]),
+            (0.80, 0.20, vec![load]),
+            (0.60, 0.20, vec![load, "other programs had 20 % of the core"]),
+            (0.70, 0.00, vec!["other programs had 30 % of the core"]),
+        ] {
+            let used = [Used { cpu: 1.0, busy, idle }];
+            assert_eq!(limited(&used), expected);
+        }
+        assert_eq!(disturbed(&[Used { cpu: 1.0, busy: 0.4, idle: 0.6 }]), None);
+    }
 }

@@ -114,7 +114,9 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
 /// Runs what the arguments ask for. Panics where it cannot begin.
 pub(crate) async fn run(binary: PathBuf, args: &[String]) {
     let wanted = wanted(args).unwrap_or_else(|why| panic!("{why}"));
-    let folder = crate::here().join(if wanted.quick { "out/suite" } else { "results" });
+    // Figures of some peers only would stand among those of all as if they were of one run.
+    let aside = wanted.quick || !wanted.peers.is_empty();
+    let folder = crate::here().join(if aside { "out/suite" } else { "results" });
     let file = folder.join("latest.json");
     if wanted.report {
         let results = Results::read(&file).unwrap_or_else(|| panic!("nothing has been measured"));

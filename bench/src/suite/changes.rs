@@ -16,13 +16,15 @@ use crate::{
 };
 
 /// Nothing further begins after so many seconds.
-const SECONDS: u64 = 600;
+const SECONDS: u64 = 480;
 /// From one request to the next; every second one is for the host that changes.
 const EVERY: Duration = Duration::from_micros(500);
 /// This long after a change its neighbourhood ends.
 const NEAR: Duration = Duration::from_millis(500);
 /// Quiet time between that and the next change.
 const AWAY: Duration = Duration::from_millis(600);
+/// Whose p99 is above so many milliseconds while nothing changes falls behind its load.
+const BEHIND: f64 = 1000.0;
 /// A change that does not show within this is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -179,6 +181,9 @@ fn row(turns: &[Turn], samples: &[Sample]) -> Row {
         .with("failed", failed as f64)
         .with("changes", turns.len() as f64);
     row.remarks.extend(failures(&counted));
+    if row.median("away_ms").is_some_and(|away| away > BEHIND) {
+        row.remarks.push("does not carry this load away from changes either".to_owned());
+    }
     row
 }
 

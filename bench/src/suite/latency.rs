@@ -6,7 +6,7 @@ use evergate_testkit::paced::{Paced, Plan, Sample, quantile};
 
 use super::{Suite, scenario};
 use crate::{
-    bed::{Instance, NAME},
+    bed::{Instance, NAME, disturbed},
     load,
     peers::Job,
     results::{Figure, Row, Scenario},
@@ -101,6 +101,7 @@ fn round(instance: &Instance, rate: f64, takes: Duration) -> Row {
         row.remarks.push(format!("{bad} of {} requests without a good answer", counted.len()));
     }
     let times = sorted_ms(counted.iter());
+    row.remarks.extend(disturbed(&[used]));
     row.with("p50", quantile(&times, 0.5))
         .with("p99", quantile(&times, 0.99))
         .with("p999", quantile(&times, 0.999))
