@@ -39,7 +39,7 @@ const NAMES: [&str; 4] = ["changes", "websockets", "broken", "kill"];
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("suite", args)) = wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return suite::run(build(), args).await;
+        return suite::run(build, args).await;
     }
     let all = wanted.iter().any(|w| w == "all");
     let known = wanted.iter().all(|w| w == "all" || NAMES.contains(&w.as_str()));

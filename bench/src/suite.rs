@@ -1,7 +1,8 @@
 //! All peers at the same jobs, in turn, in one run.
 //!
 //! `suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`. What has been measured goes into `bench/results`: figures as
-//! JSON, a report, charts; `--report` writes report and charts anew and measures nothing. A quick run shows whether everything works; its figures mean nothing and go to `bench/out`.
+//! JSON, a report, charts; `--report` writes report and charts anew and measures nothing. Figures of
+//! a quick run, which shows whether everything works, and of some peers only go to `bench/out`.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -111,8 +112,8 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
     Ok(wanted)
 }
 
-/// Runs what the arguments ask for. Panics where it cannot begin.
-pub(crate) async fn run(binary: PathBuf, args: &[String]) {
+/// Runs what the arguments ask for, with the gateway that `build` makes. Panics where it cannot begin.
+pub(crate) async fn run(build: fn() -> PathBuf, args: &[String]) {
     let wanted = wanted(args).unwrap_or_else(|why| panic!("{why}"));
     // Figures of some peers only would stand among those of all as if they were of one run.
     let aside = wanted.quick || !wanted.peers.is_empty();
@@ -125,7 +126,7 @@ pub(crate) async fn run(binary: PathBuf, args: &[String]) {
     let found: Vec<_> = peers::ALL
         .into_iter()
         .map(|peer| match peer.name() {
-            "evergate" => peers::at(peer, binary.clone()).ok_or(peer),
+            "evergate" => peers::at(peer, build()).ok_or(peer),
             _ => peers::find(peer).ok_or(peer),
         })
         .collect();
