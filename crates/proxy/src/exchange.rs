@@ -247,7 +247,7 @@ async fn send(
         parts.headers.insert(header::HOST, &**host);
     }
     route.request.apply(&mut parts.headers);
-    let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout(), informational: inform };
+    let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout, informational: inform };
     let Incoming { mut parts, body, tunnel, .. } =
         evergate_upstream::send(&worker.upstreams, cluster, outgoing).await?;
     parts.headers.insert_missing(header::DATE, || worker.date());

@@ -22,6 +22,9 @@ pub(crate) struct Route {
     pub request: Edits,
     /// Changes to responses.
     pub response: Edits,
+    /// The whole time for an answer.
+    pub timeout: Option<Duration>,
+    body_max: Option<u64>,
     /// What is done.
     pub action: Action,
 }
@@ -42,12 +45,20 @@ pub(crate) enum Action {
 /// Where requests are sent.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// Numbers of the upstreams, each with the sum of the weights up to and including its own.
-    to: Box<[(usize, u64)]>,
+    to: Share,
     /// The new path, as [`evergate_router::PathRule::rewrite`] reads it.
     pub path: Option<Box<str>>,
     /// The new `Host`.
     pub host: Option<Box<HeaderValue>>,
+}
+
+/// How requests are shared among upstreams.
+#[derive(Debug)]
+enum Share {
+    /// All go to the one of that number.
+    All(usize),
+    /// Numbers, each with the sum of the weights up to and including its own.
+    Weighted(Box<[(usize, u64)]>),
 }
 
 /// A fixed response.
@@ -73,21 +84,17 @@ impl Route {
             label,
             request: Edits::new(&source.headers.request),
             response: Edits::new(&source.headers.response),
+            timeout: source.timeout.map(|t| *t),
+            body_max: source.limits.body.map(|size| size.0),
             action: action(source, number_of),
             source: source.clone(),
         }
     }
 
-    /// The whole time for an answer.
-    #[must_use]
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.source.timeout.map(|t| *t)
-    }
-
     /// Bytes of a request's body at most; `listener` is what the listener says.
     #[must_use]
     pub(crate) fn body_max(&self, listener: Option<u64>) -> Option<u64> {
-        self.source.limits.body.map(|size| size.0).or(listener)
+        self.body_max.or(listener)
     }
 }
 
@@ -98,7 +105,7 @@ fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
             sum += u64::from(t.weight);
             (number_of(&t.upstream), sum)
         };
-        let to = forward.to.iter().map(&mut share).collect();
+        let to = Share::new(forward.to.iter().map(&mut share).collect());
         let rewrite = source.rewrite.as_deref();
         let path = rewrite.and_then(|r| r.path.as_deref()).map(Into::into);
         let host = rewrite.and_then(|r| HeaderValue::from_str(r.host.as_ref()?).ok()).map(Box::new);
@@ -117,13 +124,22 @@ fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
     Action::Respond(Box::new(Respond::new(source.respond.as_deref().unwrap_or(&nothing))))
 }
 
+impl Share {
+    fn new(sums: Vec<(usize, u64)>) -> Share {
+        match &*sums {
+            [(only, weight)] if *weight > 0 => Share::All(*only),
+            _ => Share::Weighted(sums.into()),
+        }
+    }
+}
+
 impl Forward {
     /// Number of the upstream for one request.
     #[must_use]
     pub(crate) fn choose(&self, rng: &Rng) -> Option<usize> {
-        match &*self.to {
-            [(only, weight)] => (*weight > 0).then_some(*only),
-            many => {
+        match &self.to {
+            Share::All(number) => Some(*number),
+            Share::Weighted(many) => {
                 let dice = rng.below(many.last().map_or(0, |last| last.1));
                 many.iter().find(|(_, sum)| dice < *sum).map(|(number, _)| *number)
             }
@@ -162,7 +178,7 @@ mod tests {
 
     #[test]
     fn shares_follow_the_weights() {
-        let forward = Forward { to: [(7, 90), (8, 90), (9, 100)].into(), path: None, host: None };
+        let forward = Forward { to: Share::new(vec![(7, 90), (8, 90), (9, 100)]), path: None, host: None };
         let rng = Rng::new(5);
         let mut seen = [0; 10];
         for _ in 0..10_000 {
@@ -170,6 +186,6 @@ mod tests {
         }
         assert_eq!(seen[8], 0, "weight 0 takes none");
         assert!((8800..9200).contains(&seen[7]) && seen[7] + seen[9] == 10_000, "{seen:?}");
-        assert_eq!(Forward { to: [(1, 0)].into(), path: None, host: None }.choose(&rng), None);
+        assert_eq!(Forward { to: Share::new(vec![(1, 0)]), path: None, host: None }.choose(&rng), None);
     }
 }

@@ -40,6 +40,8 @@ pub struct Work {
 pub(crate) struct Compiled<T> {
     pub(crate) rule: Rule<T>,
     pub(crate) when: Arc<When>,
+    /// It serves on every listener: then what the document says of it need not be fetched from memory.
+    pub(crate) everywhere: bool,
 }
 
 impl<T> Compiled<T> {
@@ -53,7 +55,7 @@ impl<T> Compiled<T> {
                 Err(reason) => return Err(RuleError { name: rule.name, reason }),
             },
         };
-        Ok(Compiled { rule, when })
+        Ok(Compiled { everywhere: rule.route.listeners.is_none(), rule, when })
     }
 
     /// Each once.

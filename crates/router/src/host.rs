@@ -103,7 +103,7 @@ impl<T> HostTable<T> {
 }
 
 fn holds<T>(compiled: &Compiled<T>, listener: &str, head: &Head<'_>) -> bool {
-    predicate::serves_on(&compiled.rule.route, listener) && compiled.when.holds(head)
+    (compiled.everywhere || predicate::serves_on(&compiled.rule.route, listener)) && compiled.when.holds(head)
 }
 
 /// The regex last: it costs the most.
