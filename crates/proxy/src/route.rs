@@ -1,6 +1,6 @@
 //! A route, compiled: what becomes of a request that matches it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use evergate_contract::config;
@@ -16,8 +16,6 @@ use crate::{edits::Edits, meter::RouteLabel};
 pub(crate) struct Route {
     /// Its name and number in the metrics.
     pub label: RouteLabel,
-    /// What it was compiled from.
-    pub source: Arc<config::Route>,
     /// Changes to requests.
     pub request: Edits,
     /// Changes to responses.
@@ -75,11 +73,7 @@ pub(crate) struct Respond {
 impl Route {
     /// Compiles a route that the check has passed; `number_of` gives the number of an upstream.
     #[must_use]
-    pub(crate) fn new(
-        label: RouteLabel,
-        source: &Arc<config::Route>,
-        number_of: &dyn Fn(&str) -> usize,
-    ) -> Route {
+    pub(crate) fn new(label: RouteLabel, source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Route {
         Route {
             label,
             request: Edits::new(&source.headers.request),
@@ -87,7 +81,6 @@ impl Route {
             timeout: source.timeout.map(|t| *t),
             body_max: source.limits.body.map(|size| size.0),
             action: action(source, number_of),
-            source: source.clone(),
         }
     }
 
