@@ -21,8 +21,10 @@ use tokio::sync::Notify;
 
 use crate::connect::Connector;
 
-/// An idle connection keeps buffers up to this; one that grew by a large body gives them back.
+/// A connection that is idle for [`BUFFER_KEPT_MS`] keeps buffers up to this; one that grew by a large body gives
+/// them back. Until then the next body finds them: new memory costs a fault for each of its pages.
 const BUFFER_KEPT_MAX: usize = 16 << 10;
+const BUFFER_KEPT_MS: u64 = 1000;
 
 /// An HTTP/1 connection between requests or within one.
 #[derive(Debug)]
@@ -153,7 +155,6 @@ impl Pool {
             return;
         }
         conn.idle_since_ms = self.clock.now_ms();
-        conn.trim();
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= self.idle_max.get() {
             idle.pop_front();
@@ -222,6 +223,8 @@ impl Pool {
             idle.pop_front();
         }
         idle.retain_mut(|c| c.is_alive());
+        let now = self.clock.now_ms();
+        idle.iter_mut().filter(|c| now >= c.idle_since_ms + BUFFER_KEPT_MS).for_each(|c| c.trim());
         if idle.is_empty() {
             idle.shrink_to_fit();
         }

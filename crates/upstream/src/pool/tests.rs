@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use evergate_contract::config::Upstream;
 use evergate_wire::Socket;
@@ -28,13 +28,19 @@ async fn pool(server: &Server) -> (Rc<Pool>, Box<Conn>) {
 }
 
 #[test]
-fn idle_connections_keep_no_large_buffers() {
+fn idle_connections_keep_no_large_buffers_for_long() {
     run(async {
         let server = Server::start(|peer, _| peer.stay()).await;
         let (pool, mut conn) = pool(&server).await;
         conn.wire.input.reserve(1 << 20);
         conn.wire.small().reserve(1 << 20);
         pool.put(conn);
+        pool.sweep();
+        let Some(Found::Idle(conn)) = pool.find(false, false) else { panic!("nothing idle") };
+        assert!(conn.wire.input.capacity() >= 1 << 20, "the next body may need it");
+        pool.put(conn);
+        pool.clock.tick(Instant::now() + Duration::from_millis(BUFFER_KEPT_MS));
+        pool.sweep();
         let Some(Found::Idle(mut conn)) = pool.find(false, false) else { panic!("nothing idle") };
         assert!(conn.wire.input.capacity() <= BUFFER_KEPT_MAX);
         assert!(conn.wire.small().capacity() <= BUFFER_KEPT_MAX);
