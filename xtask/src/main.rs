@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 mod bench;
+mod counts;
 mod docs;
 mod suite;
 mod tidy;
@@ -19,6 +20,8 @@ cargo xtask <chore>
   tidy            the house rules that a machine can check
   docs [--check]  writes docs/configuration.md from the schema; --check only says whether it is up to date
   bench [NAME…]   the measurements in bench/; without a name, all trials; `bench suite …` compares with other proxies
+  counts [--accept] [WORD…]
+                  instructions of a request and of a change, against bench/counts.json; --accept writes them there
 ";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => suite::run(&top(), rest),
         ["docs"] => docs::write(&top()),
         ["docs", "--check"] => docs::check(&top()),
+        ["counts", args @ ..] => counts::run(&top(), args),
         ["bench", names @ ..] => bench::run(&top(), names),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

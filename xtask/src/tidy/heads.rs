@@ -24,7 +24,7 @@ fn is_root(path: &str) -> bool {
         _ => return false,
     };
     matches!((folder, name), ("src", "lib.rs" | "main.rs") | (_, "build.rs"))
-        || matches!(parts.as_slice(), [.., "tests" | "benches" | "examples", _, "main.rs"])
+        || matches!(parts.as_slice(), [.., "tests" | "benches" | "examples" | "bin", _, "main.rs"])
         || matches!(folder, "tests" | "benches" | "examples" | "bin" | "fuzz_targets")
             && !path.contains("/src/tests/")
 }

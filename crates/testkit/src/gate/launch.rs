@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -16,6 +17,7 @@ use crate::{events::Events, ports};
 /// How to start a gateway.
 pub struct Launch {
     binary: PathBuf,
+    under: Vec<OsString>,
     home: Home,
     args: Option<Vec<String>>,
     extra: Vec<String>,
@@ -38,12 +40,21 @@ impl Launch {
     pub fn new(binary: &str) -> Launch {
         Launch {
             binary: std::env::var_os("EVERGATE_BIN").map_or_else(|| binary.into(), PathBuf::from),
+            under: Vec::new(),
             home: Home::new(),
             args: None,
             extra: Vec::new(),
             env: BTreeMap::new(),
             admin: ports::free(),
         }
+    }
+
+    /// Run by another program, which gets these arguments and then the gateway's command; it has to become the
+    /// gateway's process, as valgrind does.
+    #[must_use]
+    pub fn under(mut self, command: Vec<OsString>) -> Launch {
+        self.under = command;
+        self
     }
 
     /// In the folder of an earlier one.
@@ -135,8 +146,10 @@ impl Launch {
     #[must_use]
     pub fn spawn(self) -> Gate {
         let file = self.home.file.display().to_string();
-        let mut command = Command::new(&self.binary);
+        let mut words = self.under.iter().map(OsString::as_os_str).chain([self.binary.as_os_str()]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
         command
+            .args(words)
             .arg("run")
             .args(self.args.unwrap_or_else(|| vec![file]))
             .arg("--data-dir")
