@@ -90,7 +90,11 @@ impl Baseline {
         section(&mut text, "better; take the baseline anew with `cargo xtask counts --accept`:", &better);
         section(&mut text, &format!("worse by more than {WORSE} %:"), &worse);
         if !(worse.is_empty() && better.is_empty()) {
-            section(&mut text, "the baseline was taken with other tools, which may be all of it:", &self.other(now));
+            section(
+                &mut text,
+                "the baseline was taken with other tools, which may be all of it:",
+                &self.other(now),
+            );
         }
         if !worse.is_empty() {
             text.push_str("\nIf it is meant: `cargo xtask counts --accept`, and commit bench/counts.json with the reason.\n");
@@ -130,8 +134,7 @@ mod tests {
     use super::*;
 
     fn taken(rustc: &str, counts: &[(&str, u64)]) -> Baseline {
-        let figure =
-            |count| Figure { what: "a thing".to_owned(), unit: "instructions".to_owned(), count };
+        let figure = |count| Figure { what: "a thing".to_owned(), unit: "instructions".to_owned(), count };
         Baseline {
             tools: BTreeMap::from([("rustc".to_owned(), rustc.to_owned())]),
             figures: counts.iter().map(|(name, count)| ((*name).to_owned(), figure(*count))).collect(),
@@ -160,7 +163,11 @@ mod tests {
     #[test]
     fn a_regression_says_figure_old_new_and_percent() {
         let judgement = taken("1", &[("a", 1000), ("b", 7)]).judge(&taken("1", &[("a", 1100), ("b", 7)]));
-        assert!(judgement.text.contains("\n  a: 1100 instructions, was 1000, +10.00 %\n"), "{}", judgement.text);
+        assert!(
+            judgement.text.contains("\n  a: 1100 instructions, was 1000, +10.00 %\n"),
+            "{}",
+            judgement.text
+        );
         assert!(!judgement.text.contains("  b: "), "{}", judgement.text);
     }
 

@@ -12,26 +12,25 @@ const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-ERMS,-FSR
 
 /// One run of a program.
 pub(crate) struct Run {
-    out: PathBuf,
-    options: Vec<OsString>,
+    folder: PathBuf,
+    options: &'static [&'static str],
 }
 
 impl Run {
-    /// A run with a name of its own; what is in the file of an earlier one is lost.
-    pub(crate) fn new(name: &str, options: &[&str]) -> Run {
-        let folder = top().join("bench/out/callgrind");
+    /// A run with a name of its own; what an earlier one of that name has written is lost.
+    pub(crate) fn new(name: &str, options: &'static [&'static str]) -> Run {
+        let folder = top().join("bench/out/callgrind").join(name);
+        let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder");
-        let out = folder.join(format!("{name}.out"));
-        let _ = std::fs::remove_file(&out);
-        Run { out, options: options.iter().map(OsString::from).collect() }
+        Run { folder, options }
     }
 
     /// What to write in front of a command.
     pub(crate) fn command(&self) -> Vec<OsString> {
         let mut out = OsString::from("--callgrind-out-file=");
-        out.push(&self.out);
-        let fixed = ["valgrind", "--quiet", "--tool=callgrind"].map(OsString::from);
-        fixed.into_iter().chain(self.options.iter().cloned()).chain([out]).collect()
+        out.push(self.folder.join("out"));
+        let fixed = ["valgrind", "--quiet", "--tool=callgrind"];
+        fixed.iter().chain(self.options).map(OsString::from).chain([out]).collect()
     }
 
     /// The variables to run it with.
@@ -39,16 +38,17 @@ impl Run {
         ("GLIBC_TUNABLES", TUNABLES)
     }
 
-    /// Instructions of all threads, once it has ended.
-    pub(crate) fn instructions(&self) -> u64 {
-        read(&self.out)
+    /// Instructions of each thread, in the order in which they began. Needs `--separate-threads=yes`, and the end of the run.
+    pub(crate) fn by_thread(&self) -> Vec<u64> {
+        let files = std::fs::read_dir(&self.folder).expect("a folder").flatten().map(|f| f.path());
+        let mut files: Vec<PathBuf> = files.filter(|f| f.to_string_lossy().contains("out-")).collect();
+        files.sort();
+        files.iter().map(|file| read(file)).collect()
     }
 
-    /// Instructions up to the first time that the program had callgrind write down what it counted.
-    pub(crate) fn instructions_dumped(&self) -> u64 {
-        let mut name = self.out.clone().into_os_string();
-        name.push(".1");
-        read(Path::new(&name))
+    /// Instructions up to the first time that the program had callgrind write down what it had counted.
+    pub(crate) fn up_to_mark(&self) -> u64 {
+        read(&self.folder.join("out.1"))
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
         let words: Vec<String> = run.command().iter().map(|w| w.to_string_lossy().into_owned()).collect();
         let (first, last) = (words.first().unwrap(), words.last().unwrap());
         assert_eq!(first, "valgrind");
-        assert!(last.ends_with("bench/out/callgrind/test-of-options.out"), "{last}");
+        assert!(last.ends_with("bench/out/callgrind/test-of-options/out"), "{last}");
         assert!(words.contains(&"--instr-atstart=no".to_owned()), "{words:?}");
     }
 }

@@ -63,7 +63,7 @@ impl Way {
         assert!(output.status.success(), "{} of {routes}: {}", self.name, output.status);
         let said = String::from_utf8_lossy(&output.stdout);
         let allocations = allocations(&said).unwrap_or_else(|| panic!("no allocations: {said}"));
-        (run.instructions_dumped() / CHANGES, allocations)
+        (run.up_to_mark() / CHANGES, allocations)
     }
 }
 
