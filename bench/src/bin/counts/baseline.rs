@@ -4,10 +4,8 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// More than this above the baseline is a regression, in percent.
-const WORSE: f64 = 5.0;
-/// At least this much below, and the baseline guards nothing any more.
-const BETTER: f64 = -5.0;
+/// Percent above the baseline that are no regression. As many below, and the baseline guards too little.
+const SLACK: u64 = 5;
 
 /// Figures by name.
 pub(crate) type Figures = BTreeMap<String, Figure>;
@@ -79,16 +77,16 @@ impl Baseline {
             let percent = percent(old.count, new.count);
             let _ = writeln!(text, "{:>12} {:>12} {percent:>+7.2} %  {name}", old.count, new.count);
             let line = format!("{name}: {} {}, was {}, {percent:+.2} %", new.count, new.unit, old.count);
-            if percent > WORSE {
+            if new.count * 100 > old.count * (100 + SLACK) {
                 worse.push(line);
-            } else if percent <= BETTER {
+            } else if new.count * 100 <= old.count * (100 - SLACK) && new.count < old.count {
                 better.push(line);
             }
         }
         let gone = self.figures.keys().filter(|name| !now.figures.contains_key(*name));
         worse.extend(gone.map(|name| format!("{name}: in the baseline, and not counted any more")));
         section(&mut text, "better; take the baseline anew with `cargo xtask counts --accept`:", &better);
-        section(&mut text, &format!("worse by more than {WORSE} %:"), &worse);
+        section(&mut text, &format!("worse by more than {SLACK} %:"), &worse);
         if !(worse.is_empty() && better.is_empty()) {
             section(
                 &mut text,
