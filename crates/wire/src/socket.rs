@@ -119,6 +119,8 @@ struct Waiting {
     writer: Option<Waker>,
     /// Of the task that waits for the peer to read.
     drainer: Option<Waker>,
+    /// The [`Socket`] is dropped: what waits is tried once more, and nobody waits for the peer.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,8 +132,6 @@ enum State {
     Queued,
     /// The kernel takes no more; a task waits until it does.
     Stalled,
-    /// Nobody wants it sent any more.
-    Gone,
 }
 
 impl Socket {
@@ -173,12 +173,9 @@ impl Carrier for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting.borrow_mut();
-        // What is in the outbox is sent all the same; a peer that does not read has had its chance.
-        if waiting.state == State::Stalled {
-            waiting.state = State::Gone;
-            if let Some(drainer) = waiting.drainer.take() {
-                drainer.wake();
-            }
+        waiting.gone = true;
+        if let Some(drainer) = waiting.drainer.take() {
+            drainer.wake();
         }
     }
 }
@@ -198,11 +195,14 @@ impl Waiting {
 
     /// Ready with the room that there is.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.error {
+            return Poll::Ready(Err(error.into()));
+        }
         if self.bytes.len() >= WAITING_MAX {
             self.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(self.error.map_or(Ok(WAITING_MAX - self.bytes.len()), |e| Err(e.into())))
+        Poll::Ready(Ok(WAITING_MAX - self.bytes.len()))
     }
 
     /// Nothing is to be sent any more: it is, or it failed.
@@ -257,7 +257,8 @@ impl Shared {
         loop {
             {
                 let mut waiting = self.waiting.borrow_mut();
-                if waiting.state == State::Gone {
+                // A peer that does not read holds no socket that nobody has any more.
+                if waiting.gone {
                     return Poll::Ready(());
                 }
                 waiting.drainer = Some(cx.waker().clone());

@@ -163,6 +163,31 @@ fn a_dropped_socket_waits_for_no_peer() {
 }
 
 #[test]
+fn a_socket_that_is_dropped_with_the_outbox_waits_for_no_peer_either() {
+    run(async |outbox| {
+        let (mut socket, mut peer) = pair(&outbox).await;
+        let large = vec![7; 1 << 20];
+        poll_fn(|cx| {
+            // Past the outbox, until the kernel takes no more.
+            while let Poll::Ready(n) = Pin::new(&mut socket).poll_write(cx, &large) {
+                n.unwrap();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        socket.write_all(b"small").await.unwrap();
+        assert!(!socket.is_stalled() && socket.unsent() == 5);
+        let shared = Rc::downgrade(&socket.0);
+        drop(socket);
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert_eq!(shared.strong_count(), 0, "kept for a peer that does not read");
+        std::thread::spawn(move || peer.read_to_end(&mut Vec::new())).join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn a_broken_connection_is_said_by_the_next_call() {
     run(async |outbox| {
         let (mut socket, peer) = pair(&outbox).await;
