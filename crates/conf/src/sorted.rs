@@ -170,7 +170,7 @@ impl<E: Keyed + Clone, M: Memo<E>> Sorted<E, M> {
                 }
                 match edits.next_if(|e| e.key() == entry.key()) {
                     Some(edit) => builder.edit(edit),
-                    None => builder.push(entry.clone()),
+                    None => builder.append(entry.clone()),
                 }
             }
             while let Some(edit) = edits.next_if(here) {
@@ -205,12 +205,6 @@ impl<E: Keyed, M: Memo<E>> Builder<E, M> {
         self.open.push(entry);
     }
 
-    fn edit(&mut self, edit: Edit<'_, E>) {
-        if let Edit::Put(entry) = edit {
-            self.push(entry);
-        }
-    }
-
     fn close(&mut self) {
         if self.open.is_empty() {
             return;
@@ -228,6 +222,25 @@ impl<E: Keyed, M: Memo<E>> Builder<E, M> {
 }
 
 impl<E: Keyed + Clone, M: Memo<E>> Builder<E, M> {
+    fn edit(&mut self, edit: Edit<'_, E>) {
+        if let Edit::Put(entry) = edit {
+            self.append(entry);
+        }
+    }
+
+    /// As [`Builder::push`], also after a shared chunk: that one is opened again if the entry belongs into it, as when the
+    /// entry that began the next one is gone.
+    fn append(&mut self, entry: E) {
+        if self.open.is_empty()
+            && !begins(&entry)
+            && let Some(last) = self.chunks.pop()
+        {
+            self.len -= last.entries.len();
+            self.open.extend_from_slice(&last.entries);
+        }
+        self.push(entry);
+    }
+
     /// A chunk of another collection, as it is unless it does not begin here.
     fn share(&mut self, chunk: &Arc<Chunk<E, M>>) {
         let is_first = self.open.is_empty() && self.chunks.is_empty();
@@ -236,7 +249,7 @@ impl<E: Keyed + Clone, M: Memo<E>> Builder<E, M> {
             self.len += chunk.entries.len();
             self.chunks.push(Arc::clone(chunk));
         } else {
-            chunk.entries.iter().for_each(|entry| self.push(entry.clone()));
+            chunk.entries.iter().for_each(|entry| self.append(entry.clone()));
         }
     }
 }

@@ -77,3 +77,15 @@ fn one_edit_copies_one_chunk() {
     assert!((80..250).contains(&before.chunks().len()), "unevenly cut: {}", before.chunks().len());
     assert_eq!(before.pairs(&before.clone()).count(), 0);
 }
+
+#[test]
+fn a_chunk_whose_first_entry_goes_joins_the_one_before() {
+    let all: BTreeMap<u32, u32> = (0..1000).map(|i| (i, 0)).collect();
+    let before = set(&all);
+    let first = bounds(&before)[2].to_owned();
+    let after = before.with(vec![Edit::Take(&*first)]);
+    let left = all.into_iter().filter(|(i, _)| format!("{i:05}") != first).collect();
+    check_same(&after, &set(&left));
+    assert_eq!(after.chunks().len() + 1, before.chunks().len());
+    assert!(Arc::ptr_eq(&before.chunks()[0], &after.chunks()[0]));
+}
