@@ -11,6 +11,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use evergate_kit::{
+    Fds,
+    fds::{self, Lease},
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -67,14 +71,45 @@ impl BindError {
     }
 }
 
-/// Binds a TCP address. `beside` is our own socket that will be closed when this one takes over; both may
-/// cover the same port (`127.0.0.1:9090` to `0.0.0.0:9090`).
-pub(crate) fn tcp(address: SocketAddr, beside: Option<&TcpListener>) -> Result<TcpListener, BindError> {
+/// Whose sockets these are, where the address alone does not say it.
+const WHO: &str = "admin";
+
+/// A TCP socket of the API.
+#[derive(Debug)]
+pub(crate) struct TcpSocket {
+    pub(crate) listener: TcpListener,
+    _lease: Lease,
+}
+
+/// Takes the socket that the process before had at a TCP address, or binds it. `beside` is our own socket that will be
+/// closed when this one takes over; both may cover the same port (`127.0.0.1:9090` to `0.0.0.0:9090`).
+pub(crate) fn tcp(
+    address: SocketAddr,
+    beside: Option<&TcpSocket>,
+    fds: &Fds,
+) -> Result<TcpSocket, BindError> {
+    let name = fds::tcp(address, WHO);
+    if let Some((socket, lease)) = fds.inherit(&name)
+        && let Ok(listener) = adopted(socket.into()).and_then(TcpListener::from_std)
+    {
+        return Ok(TcpSocket { listener, _lease: lease });
+    }
     let bound = match beside {
-        Some(own) if overlaps(own, address) => bind_beside(address, own),
+        Some(own) if overlaps(&own.listener, address) => bind_beside(address, &own.listener),
         _ => listen(address, false),
     };
-    bound.map_err(|source| BindError::Tcp { address, source })
+    let listener = bound.map_err(|source| BindError::Tcp { address, source })?;
+    let lease = fds.hold(&name, &listener);
+    Ok(TcpSocket { listener, _lease: lease })
+}
+
+/// A socket of the process before, as the runtime wants it.
+fn adopted<L: From<Socket>>(socket: Socket) -> io::Result<L> {
+    socket.set_nonblocking(true)?;
+    match socket.is_listener()? {
+        true => Ok(socket.into()),
+        false => Err(io::Error::other("does not listen")),
+    }
 }
 
 fn overlaps(own: &TcpListener, address: SocketAddr) -> bool {
@@ -113,20 +148,28 @@ pub(crate) struct UnixSocket {
     pub(crate) listener: UnixListener,
     path: PathBuf,
     inode: u64,
+    lease: Lease,
 }
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Another gateway may have put its own socket there since.
-        if fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
+        // Another gateway may have put its own socket there since, or goes on with this one.
+        if self.lease.is_ours() && fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
 /// Makes a Unix socket of mode 0600, and its folder if that is missing. A socket that nobody answers on is
-/// replaced.
-pub(crate) fn unix(path: &Path) -> Result<UnixSocket, BindError> {
+/// replaced; that of the process before is taken, if its file is still there.
+pub(crate) fn unix(path: &Path, fds: &Fds) -> Result<UnixSocket, BindError> {
+    let name = fds::unix(path);
+    if let Some((socket, lease)) = fds.inherit(&name)
+        && let Ok(inode) = fs::symlink_metadata(path).map(|found| found.ino())
+        && let Ok(listener) = adopted(socket.into()).and_then(UnixListener::from_std)
+    {
+        return Ok(UnixSocket { listener, path: path.to_owned(), inode, lease });
+    }
     let fail = |source| BindError::Unix { path: path.to_owned(), source };
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
         fs::create_dir_all(folder).map_err(fail)?;
@@ -141,11 +184,13 @@ pub(crate) fn unix(path: &Path) -> Result<UnixSocket, BindError> {
             Err(e) => return Err(fail(e)),
         },
     }
-    make(path).map_err(fail)
+    let (listener, inode) = make(path).map_err(fail)?;
+    let lease = fds.hold(&name, &listener);
+    Ok(UnixSocket { listener, path: path.to_owned(), inode, lease })
 }
 
 /// Under another name first: the real name then appears with the right mode, and replaces a stale one in one step.
-fn make(path: &Path) -> io::Result<UnixSocket> {
+fn make(path: &Path) -> io::Result<(UnixListener, u64)> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let draft = path.with_file_name(format!(".{}-{number}", std::process::id()));
@@ -155,7 +200,7 @@ fn make(path: &Path) -> io::Result<UnixSocket> {
         .and_then(|()| fs::symlink_metadata(&draft))
         .and_then(|m| fs::rename(&draft, path).map(|()| m.ino()));
     match named {
-        Ok(inode) => Ok(UnixSocket { listener, path: path.to_owned(), inode }),
+        Ok(inode) => Ok((listener, inode)),
         Err(e) => {
             let _ = fs::remove_file(&draft);
             Err(e)
@@ -167,14 +212,22 @@ fn make(path: &Path) -> io::Result<UnixSocket> {
 mod tests {
     use super::*;
 
+    fn tcp(address: SocketAddr, beside: Option<&TcpSocket>) -> Result<TcpSocket, BindError> {
+        super::tcp(address, beside, &Fds::default())
+    }
+
+    fn unix(path: &Path) -> Result<UnixSocket, BindError> {
+        super::unix(path, &Fds::default())
+    }
+
     #[tokio::test]
     async fn a_wider_address_is_bound_beside_the_old_one() {
         let old = tcp("127.0.0.1:0".parse().unwrap(), None).unwrap();
-        let port = old.local_addr().unwrap().port();
+        let port = old.listener.local_addr().unwrap().port();
         let wide: SocketAddr = ([0, 0, 0, 0], port).into();
         assert!(tcp(wide, None).unwrap_err().is_taken(), "a stranger's port is not shared");
         let new = tcp(wide, Some(&old)).unwrap();
-        assert_eq!(new.local_addr().unwrap(), wide);
+        assert_eq!(new.listener.local_addr().unwrap(), wide);
         assert!(tcp(([127, 0, 0, 2], port).into(), None).unwrap_err().is_taken());
         drop(old);
         assert!(tcp(([127, 0, 0, 1], port).into(), None).unwrap_err().is_taken());
@@ -219,5 +272,28 @@ mod tests {
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(socket);
         assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn sockets_of_the_process_before_are_taken_and_their_files_left_to_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let (fds, address) = (Fds::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (old_tcp, old_unix) = (tcp(address, None).unwrap(), super::unix(&path, &fds).unwrap());
+        let copy = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().unwrap();
+        use std::os::fd::AsFd;
+        let left = vec![
+            (fds::tcp(address, WHO), copy(old_tcp.listener.as_fd())),
+            (fds::unix(&path), copy(old_unix.listener.as_fd())),
+        ];
+        let next = Fds::new(left, None);
+        let new_tcp = super::tcp(address, None, &next).unwrap();
+        assert_eq!(new_tcp.listener.local_addr().unwrap(), old_tcp.listener.local_addr().unwrap());
+        let new_unix = super::unix(&path, &next).unwrap();
+        fds.leave();
+        drop(old_unix);
+        assert!(path.exists(), "the next process answers there");
+        drop(new_unix);
+        assert!(!path.exists());
     }
 }

@@ -15,6 +15,7 @@ use std::{
 
 use axum::{Router, response::Response};
 use evergate_contract::config;
+use evergate_kit::Fds;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{
@@ -24,14 +25,13 @@ use hyper_util::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     runtime::Handle,
     sync::{Semaphore, broadcast, watch},
 };
 
 use crate::{
     access::{Access, Via},
-    bind::{self, BindError, UnixSocket},
+    bind::{self, BindError, TcpSocket, UnixSocket},
     health::{self, HealthChange},
 };
 
@@ -55,6 +55,7 @@ pub struct Admin {
 
 struct Inner {
     runtime: Handle,
+    fds: Fds,
     data_dir: PathBuf,
     doors: Mutex<Doors>,
     started: Instant,
@@ -77,7 +78,7 @@ pub(crate) enum Phase {
 
 #[derive(Default)]
 struct Doors {
-    tcp: Option<Door<SocketAddr, TcpListener>>,
+    tcp: Option<Door<SocketAddr, TcpSocket>>,
     unix: Option<Door<PathBuf, UnixSocket>>,
 }
 
@@ -101,7 +102,7 @@ pub(crate) struct DoorState {
 #[must_use]
 pub struct Prepared {
     access: Access,
-    tcp: Option<(SocketAddr, TcpListener)>,
+    tcp: Option<(SocketAddr, TcpSocket)>,
     unix: Option<(PathBuf, UnixSocket)>,
 }
 
@@ -152,11 +153,13 @@ impl Caller {
 
 impl Admin {
     /// A server without sockets. Its connections run on `runtime`; relative to `data_dir` is the socket that a
-    /// document does not name, and the note that tells the command line where to call.
+    /// document does not name, and the note that tells the command line where to call. Sockets in `fds` are taken in
+    /// place of new ones.
     #[must_use]
-    pub fn new(runtime: Handle, data_dir: PathBuf) -> Admin {
+    pub fn new(runtime: Handle, fds: Fds, data_dir: PathBuf) -> Admin {
         let inner = Inner {
             runtime,
+            fds,
             data_dir,
             doors: Mutex::default(),
             started: Instant::now(),
@@ -182,11 +185,13 @@ impl Admin {
         let doors = self.doors();
         let tcp = match &doors.tcp {
             Some(door) if door.wanted == address => None,
-            own => Some((address, bind::tcp(address, own.as_ref().map(|d| d.socket.as_ref()))?)),
+            own => {
+                Some((address, bind::tcp(address, own.as_ref().map(|d| d.socket.as_ref()), &self.inner.fds)?))
+            }
         };
         let unix = match &doors.unix {
             Some(door) if door.wanted == path => None,
-            _ => Some((path.clone(), bind::unix(&path)?)),
+            _ => Some((path.clone(), bind::unix(&path, &self.inner.fds)?)),
         };
         Ok(Prepared { access: Access::new(settings.token.as_ref()), tcp, unix })
     }
@@ -257,7 +262,10 @@ impl Admin {
     /// Stops taking calls, and completes when those under way are answered.
     pub async fn close(&self) {
         let Doors { tcp, unix } = std::mem::take(&mut *self.doors());
-        let _ = fs::remove_file(self.inner.data_dir.join(WHEREABOUTS));
+        // The process that has taken over has written its own.
+        if !self.inner.fds.has_left() {
+            let _ = fs::remove_file(self.inner.data_dir.join(WHEREABOUTS));
+        }
         tokio::join!(close(tcp), close(unix));
         self.inner.router.send_replace(None);
     }
@@ -288,7 +296,7 @@ impl Admin {
 }
 
 fn whereabouts(doors: &Doors) -> Option<Whereabouts> {
-    let address = doors.tcp.as_ref()?.socket.local_addr().ok()?;
+    let address = doors.tcp.as_ref()?.socket.listener.local_addr().ok()?;
     Some(Whereabouts { pid: std::process::id(), socket: doors.unix.as_ref()?.wanted.clone(), address })
 }
 
@@ -315,12 +323,12 @@ trait Listener: Send + Sync + 'static {
     fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Arc<str>)>> + Send;
 }
 
-impl Listener for TcpListener {
+impl Listener for TcpSocket {
     type Stream = tokio::net::TcpStream;
     const VIA: Via = Via::Tcp;
 
     async fn next(&self) -> io::Result<(Self::Stream, Arc<str>)> {
-        let (stream, peer) = self.accept().await?;
+        let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         Ok((stream, peer.ip().to_string().into()))
     }

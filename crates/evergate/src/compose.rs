@@ -13,6 +13,7 @@ use evergate_contract::{
     schema,
     status::{HealthStatus, Running},
 };
+use evergate_kit::Fds;
 use evergate_proxy::{Gateway, Plane};
 use evergate_reload::{Build, Candidate, Live, Plan, RevisionId, Settings, Target, Touch, plan::Kind};
 use evergate_upstream::Verdict;
@@ -25,6 +26,7 @@ pub(crate) struct Gate {
     gateway: Arc<Gateway>,
     admin: Admin,
     log: LogControl,
+    fds: Fds,
 }
 
 /// What a change needs, ready to be switched to.
@@ -41,12 +43,14 @@ impl Gate {
     /// If a thread cannot be started.
     pub(crate) fn new(
         control: tokio::runtime::Handle,
+        fds: Fds,
         admin: Admin,
         log: LogControl,
     ) -> std::io::Result<Gate> {
         let listener = admin.clone();
         let plane = Plane::new(
             control,
+            fds.clone(),
             Arc::new(move |change: evergate_proxy::HealthChange| {
                 let health = match change.verdict {
                     Verdict::Unknown => HealthStatus::Unknown,
@@ -58,7 +62,7 @@ impl Gate {
                 listener.health_changed(HealthChange { upstream, url, health, reason });
             }),
         )?;
-        Ok(Gate { gateway: plane.gateway(), plane, admin, log })
+        Ok(Gate { gateway: plane.gateway(), plane, admin, log, fds })
     }
 
     /// What others may ask of the data plane.
@@ -135,6 +139,7 @@ impl Target for Gate {
         self.plane.publish(built.plane);
         self.admin.adopt(built.admin);
         self.log.adopt(&built.log);
+        self.fds.settle();
     }
 
     fn drain(&mut self, oldest: &[RevisionId]) {

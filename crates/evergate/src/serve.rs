@@ -10,6 +10,7 @@ use std::{
 use evergate_admin::Admin;
 use evergate_conf::{Report, Severity};
 use evergate_contract::{config::Log, status::Running};
+use evergate_kit::Fds;
 use evergate_proxy::Gateway;
 use evergate_reload::{Handle, Hangup, Options, StartError, start};
 use tokio::{
@@ -133,8 +134,9 @@ async fn serve(
     let mut stop = Stop::catch().map_err(system)?;
     let hangup = Hangup::catch().map_err(system)?;
     make_data_dir(&data_dir)?;
-    let admin = Admin::new(runtime.handle().clone(), data_dir.clone());
-    let gate = Gate::new(runtime.handle().clone(), admin.clone(), log.clone()).map_err(system)?;
+    let fds = Fds::default();
+    let admin = Admin::new(runtime.handle().clone(), fds.clone(), data_dir.clone());
+    let gate = Gate::new(runtime.handle().clone(), fds, admin.clone(), log.clone()).map_err(system)?;
     let gateway = gate.gateway();
     let engine = tokio::select! {
         started = start(gate, options) => started.map_err(|e| failure(&e))?,

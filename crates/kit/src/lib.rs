@@ -1,14 +1,16 @@
-//! Small runtime tools that know nothing of gateways: state kept by identity, deadlines, random
+//! Small runtime tools that know nothing of gateways: state kept by identity, sockets handed on, deadlines, random
 //! numbers, counters.
 //!
 //! What serves requests ([`deadline`], [`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
-//! ([`keep`]) may be shared. Nothing here reads the clock, the environment or a file.
+//! ([`keep`], [`fds`]) may be shared. Nothing here reads the clock, the environment or a file.
 
 pub mod deadline;
+pub mod fds;
 pub mod keep;
 pub mod meter;
 pub mod rng;
 
+pub use fds::Fds;
 pub use keep::Keep;
 pub use meter::{Counter, Histogram, HistogramCounts};
 pub use rng::Rng;

@@ -17,7 +17,7 @@ use evergate_contract::{
     Checked,
     config::{self, Listener, Name, Objects, Protocol, Workers},
 };
-use evergate_kit::Keep;
+use evergate_kit::{Fds, Keep};
 use evergate_reload::{Build, Inputs};
 use evergate_router::{Change, Rule, Table};
 use evergate_tls::{Credential, Crypto, Pem, Sessions};
@@ -37,7 +37,16 @@ pub(crate) struct Workshop {
     pub keep: Keep,
     /// Cryptography.
     pub crypto: Crypto,
+    /// Listening sockets of this process and the one before.
+    pub fds: Fds,
     next_label: AtomicU32,
+}
+
+impl Workshop {
+    /// With the sockets that are there.
+    pub(crate) fn new(fds: Fds) -> Workshop {
+        Workshop { fds, ..Workshop::default() }
+    }
 }
 
 /// The numbers of upstreams by name.
@@ -277,7 +286,7 @@ impl Builder<'_> {
         if let Some(bound) = open.iter().find(|b| b.asked == asked && asked.port() != 0) {
             return Some(bound.clone());
         }
-        match Bound::open(asked, open) {
+        match Bound::at(asked, name, open, &self.shop.fds) {
             Ok(bound) => {
                 let bound = Arc::new(bound);
                 open.push(bound.clone());

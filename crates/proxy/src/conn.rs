@@ -210,7 +210,9 @@ mod tests {
 
     #[test]
     fn requests_and_their_connections_are_counted_apart() {
-        let bound = Arc::new(Bound::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap());
+        let bound = Arc::new(
+            Bound::at("127.0.0.1:0".parse().unwrap(), "a", &[], &evergate_kit::Fds::default()).unwrap(),
+        );
         let listener = Arc::new(Incarnation::new("a".into(), bound, false));
         let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));

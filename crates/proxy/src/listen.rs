@@ -13,6 +13,10 @@ use std::{
 };
 
 use evergate_contract::config::Name;
+use evergate_kit::{
+    Fds,
+    fds::{self, Lease},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for us before they are accepted.
@@ -29,12 +33,39 @@ pub(crate) struct Bound {
     /// Sockets that were open before on a part of this address. The kernel gives them the connections to that
     /// part for as long as they are open, so closing one would reset who is in its queue just then.
     absorbed: Vec<Arc<Bound>>,
+    _lease: Lease,
 }
 
 impl Bound {
+    /// The socket of the listener `who` at that address: the one that the process before had there, or a new one.
+    pub(crate) fn at(asked: SocketAddr, who: &str, own: &[Arc<Bound>], fds: &Fds) -> io::Result<Bound> {
+        match Bound::inherited(asked, &fds::tcp(asked, who), fds) {
+            Some(bound) => Ok(bound),
+            None => Bound::open(asked, who, own, fds),
+        }
+    }
+
+    /// The socket of that name that the process before left, with those that it had absorbed.
+    fn inherited(asked: SocketAddr, name: &str, fds: &Fds) -> Option<Bound> {
+        let (socket, lease) = fds.inherit(name)?;
+        let socket = Socket::from(socket);
+        let actual = socket.local_addr().ok()?.as_socket()?;
+        let fits = socket.is_listener().unwrap_or(false) && (actual == asked || asked.port() == 0);
+        if !fits || socket.set_nonblocking(true).is_err() {
+            return None;
+        }
+        let parts = fds.inherited().into_iter().filter_map(|name| {
+            let part = name.strip_prefix("tcp ")?.parse().ok()?;
+            (part != asked && covers(asked, part))
+                .then(|| Bound::inherited(part, &name, fds).map(Arc::new))?
+        });
+        let absorbed = if asked.ip().is_unspecified() { parts.collect() } else { Vec::new() };
+        Some(Bound { socket, asked, actual, absorbed, _lease: lease })
+    }
+
     /// Opens a socket. `own` are those that are open already: where an address overlaps with one of them
     /// (`0.0.0.0:80` and `127.0.0.1:80`), both may be open at once while the one gives way to the other.
-    pub(crate) fn open(asked: SocketAddr, own: &[Arc<Bound>]) -> io::Result<Bound> {
+    fn open(asked: SocketAddr, who: &str, own: &[Arc<Bound>], fds: &Fds) -> io::Result<Bound> {
         let socket = Socket::new(Domain::for_address(asked), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
@@ -49,7 +80,8 @@ impl Bound {
         opened?;
         let actual = socket.local_addr()?.as_socket().unwrap_or(asked);
         let absorbed = overlapping.into_iter().filter(|b| covers(asked, b.actual)).cloned().collect();
-        Ok(Bound { socket, asked, actual, absorbed })
+        let lease = fds.hold(&fds::tcp(asked, who), &socket);
+        Ok(Bound { socket, asked, actual, absorbed, _lease: lease })
     }
 
     /// This one and all that it has absorbed.
@@ -161,23 +193,58 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
+    fn open(asked: &str, own: &[Arc<Bound>]) -> io::Result<Bound> {
+        Bound::at(asked.parse().unwrap(), "web", own, &Fds::default())
+    }
+
     #[test]
     fn overlapping_addresses_of_our_own_can_follow_each_other() {
-        let any = Arc::new(Bound::open("0.0.0.0:0".parse().unwrap(), &[]).unwrap());
+        let any = Arc::new(open("0.0.0.0:0", &[]).unwrap());
         let loopback = SocketAddr::from(([127, 0, 0, 1], any.actual.port()));
-        assert!(Bound::open(loopback, &[]).is_err(), "a stranger's address is in use");
-        let moved = Bound::open(loopback, std::slice::from_ref(&any)).unwrap();
+        assert!(open(&loopback.to_string(), &[]).is_err(), "a stranger's address is in use");
+        let moved = open(&loopback.to_string(), std::slice::from_ref(&any)).unwrap();
         assert_eq!(moved.actual, loopback);
-        assert!(Bound::open(loopback, &[]).is_err(), "and stays so");
+        assert!(open(&loopback.to_string(), &[]).is_err(), "and stays so");
         let (asked, moved) = (SocketAddr::new(any.asked.ip(), moved.actual.port()), Arc::new(moved));
         drop(any);
-        let again = Arc::new(Bound::open(asked, &[moved]).unwrap());
+        let again = Arc::new(open(&asked.to_string(), &[moved]).unwrap());
         assert_eq!(again.all().len(), 2, "the narrower one goes on for its part");
     }
 
     #[test]
+    fn what_the_process_before_left_is_taken() {
+        let left = |address: &str| std::net::TcpListener::bind(address).unwrap();
+        let wide = left("0.0.0.0:0");
+        let port = wide.local_addr().unwrap().port();
+        let asked = format!("0.0.0.0:{port}");
+        let other = left("127.0.0.1:0");
+        let inherited = vec![
+            (format!("tcp {asked}"), wide.into()),
+            ("tcp 127.0.0.1:0 web".to_owned(), other.try_clone().unwrap().into()),
+        ];
+        let fds = Fds::new(inherited, None);
+        let taken = Bound::at(asked.parse().unwrap(), "web", &[], &fds).unwrap();
+        assert_eq!(taken.actual.port(), port);
+        let zero = Bound::at("127.0.0.1:0".parse().unwrap(), "web", &[], &fds).unwrap();
+        assert_eq!(zero.actual, other.local_addr().unwrap());
+        let someone_elses = Bound::at("127.0.0.1:0".parse().unwrap(), "api", &[], &fds).unwrap();
+        assert_ne!(someone_elses.actual, other.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_part_that_was_absorbed_is_taken_with_the_whole() {
+        let any = Arc::new(open("0.0.0.0:0", &[]).unwrap());
+        let narrow = SocketAddr::from(([127, 0, 0, 1], any.actual.port()));
+        let moved = Arc::new(open(&narrow.to_string(), std::slice::from_ref(&any)).unwrap());
+        let name = |b: &Bound| (format!("tcp {}", b.actual), b.socket.try_clone().unwrap().into());
+        let fds = Fds::new(vec![name(&any), name(&moved)], None);
+        let taken = Bound::at(any.actual, "web", &[], &fds).unwrap();
+        assert_eq!(Arc::new(taken).all().len(), 2);
+    }
+
+    #[test]
     fn connections_are_counted_and_bounded() {
-        let bound = Arc::new(Bound::open("127.0.0.1:0".parse().unwrap(), &[]).unwrap());
+        let bound = Arc::new(open("127.0.0.1:0", &[]).unwrap());
         let listener = Arc::new(Incarnation::new("a".into(), bound, false));
         let first = listener.admit(Some(1));
         assert!(first.is_some() && listener.admit(Some(1)).is_none());

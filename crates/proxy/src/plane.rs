@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc as std_mpsc};
 
 use evergate_conf::Report;
 use evergate_contract::Checked;
+use evergate_kit::Fds;
 use evergate_reload::{Build, RevisionId};
 use evergate_upstream::{Checkers, health::Notice as HealthNotice};
 use http::HeaderValue;
@@ -38,12 +39,12 @@ pub struct Prepared {
 }
 
 impl Plane {
-    /// A data plane that serves nothing until the first publication. Health checks run on the given runtime, where
+    /// A data plane that serves nothing until the first publication. It takes the sockets in `fds` in place of new ones. Health checks run on the given runtime, where
     /// `on_health` is told of each verdict; it must not block.
     ///
     /// # Errors
     /// If the thread that frees old snapshots cannot be started.
-    pub fn new(control: tokio::runtime::Handle, on_health: HealthNotice) -> std::io::Result<Plane> {
+    pub fn new(control: tokio::runtime::Handle, fds: Fds, on_health: HealthNotice) -> std::io::Result<Plane> {
         let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
         // Freeing a large snapshot takes long; no worker and no change should wait for it, nor give its core up for it.
         std::thread::Builder::new().name("reaper".to_owned()).spawn(move || {
@@ -52,7 +53,7 @@ impl Plane {
         })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
         Ok(Plane {
-            shop: Workshop::default(),
+            shop: Workshop::new(fds),
             gateway: Arc::new(Gateway::new(shared)?),
             live: None,
             published: Vec::new(),

@@ -16,9 +16,9 @@ const CRATES: [Crate; 16] = [
     Crate { folder: "fuzz", may_use: &["conf", "contract", "kit", "reload", "router", "site", "wire"] },
     Crate {
         folder: "crates/evergate",
-        may_use: &["admin", "conf", "contract", "proxy", "reload", "upstream"],
+        may_use: &["admin", "conf", "contract", "kit", "proxy", "reload", "upstream"],
     },
-    Crate { folder: "crates/admin", may_use: &["conf", "contract", "reload"] },
+    Crate { folder: "crates/admin", may_use: &["conf", "contract", "kit", "reload"] },
     Crate {
         folder: "crates/proxy",
         may_use: &["conf", "contract", "kit", "reload", "router", "site", "tls", "upstream", "wire"],

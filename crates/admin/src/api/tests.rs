@@ -94,7 +94,11 @@ impl Program {
         let dir = tempfile::tempdir().unwrap();
         let file: PathBuf = dir.path().join("gate.yaml");
         std::fs::write(&file, document).unwrap();
-        let admin = Admin::new(tokio::runtime::Handle::current(), dir.path().to_owned());
+        let admin = Admin::new(
+            tokio::runtime::Handle::current(),
+            evergate_kit::Fds::default(),
+            dir.path().to_owned(),
+        );
         let options = Options::new(Loader::new(&paths(&schema())), vec![file]);
         let engine = start(OnlyAdmin(admin.clone(), None), options).await.unwrap();
         admin.serve(engine.clone(), Arc::new(Still));

@@ -20,7 +20,7 @@ fn server(dir: &Path) -> Admin {
 
 /// Tells when somebody waits to be asked to go.
 fn server_that_tells(dir: &Path, waiting: Arc<Notify>) -> Admin {
-    let admin = Admin::new(Handle::current(), dir.to_owned());
+    let admin = Admin::new(Handle::current(), evergate_kit::Fds::default(), dir.to_owned());
     let asked_to_go = move |Extension(caller): Extension<Caller>| async move {
         waiting.notify_one();
         caller.asked_to_go().await;
@@ -146,7 +146,7 @@ async fn a_new_token_ends_what_the_old_one_opened() {
 #[tokio::test]
 async fn early_calls_wait_and_late_ones_are_finished() {
     let dir = tempfile::tempdir().unwrap();
-    let admin = Admin::new(Handle::current(), dir.path().to_owned());
+    let admin = Admin::new(Handle::current(), evergate_kit::Fds::default(), dir.path().to_owned());
     let found = adopt(&admin, &settings());
     let mut early = TcpStream::connect(found.address).await.unwrap();
     early.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
