@@ -145,6 +145,14 @@ impl Socket {
         }))
     }
 
+    /// Makes its end one that the peer takes for a fault (a reset): what was sent was not all. What waits is lost.
+    pub fn reset(&self) {
+        // It fails only on a socket that is dead already.
+        let _ =
+            rustix::net::sockopt::set_socket_linger(&*self.0.tcp.borrow(), Some(std::time::Duration::ZERO));
+        self.0.waiting.borrow_mut().bytes.clear();
+    }
+
     /// Waits for the kernel to take what waits, without the outbox.
     fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.send_queued();
