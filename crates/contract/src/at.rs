@@ -45,6 +45,11 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The value at a key, if it is written.
+    pub(crate) fn part<'b>(&'b self, key: &'b str) -> Option<At<'b>> {
+        self.node.as_map()?.entry(key).map(|entry| self.entry(entry))
+    }
+
     /// The value of an entry that is at hand: finding it again among 100,000 costs.
     pub(crate) fn entry<'b>(&'b self, entry: &'b Entry) -> At<'b> {
         At { up: Some(self), step: Step::Key(&entry.key), node: &entry.node, key_place: entry.place }
@@ -58,6 +63,15 @@ impl<'a> At<'a> {
                 None => *self,
             },
             _ => *self,
+        }
+    }
+
+    /// Each key that is written here and is none of `known` has no effect, and `why` says why.
+    pub(crate) fn only(&self, known: &[&str], why: &str, report: &mut Report) {
+        let entries = self.node.as_map().into_iter().flat_map(|map| map.entries());
+        for entry in entries.filter(|e| !e.node.is_null() && !known.contains(&&*e.key)) {
+            let message = format!("`{}` has no effect: {why}", entry.key);
+            self.entry(entry).key_problem("no_effect", message, report);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 
 use serde::Serialize;
 
-use crate::config::Name;
+use crate::config::{Carried, Name};
 
 /// Answers about the running data plane. Never blocks a worker.
 pub trait Running: Send + Sync {
@@ -28,6 +28,8 @@ pub struct ListenerStatus {
     pub address: String,
     /// True if it speaks TLS.
     pub tls: bool,
+    /// What it carries: `http` or `tcp`.
+    pub carries: Carried,
     /// Connections that it took and that are open.
     pub connections: u64,
     /// No longer in the document; its connections finish their requests.
@@ -95,6 +97,21 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Requests refused before they reached a route, by fault code.
     pub refused: Vec<(&'static str, u64)>,
+    /// What listeners have carried that is not HTTP.
+    pub streams: Vec<StreamCount>,
+}
+
+/// Streams that a listener has carried.
+#[derive(Clone, Debug)]
+pub struct StreamCount {
+    /// Name of the listener; `_other` beyond the bound on label values.
+    pub listener: Name,
+    /// Those that are over, by how they ended.
+    pub ended: Vec<(&'static str, u64)>,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
 }
 
 /// Finished requests with the same labels.

@@ -1,13 +1,16 @@
 //! What takes two objects to see: references, clashes, and what nobody reaches.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use evergate_conf::{Report, suggest};
 
 use super::index::{Index, Mentions};
 use crate::{
     at::At,
-    config::{Address, Config, Name, Route},
+    config::{Address, Carried, Config, Name, Route, Target, Upstream, Way},
     decode::Decoded,
 };
 
@@ -21,10 +24,12 @@ pub(super) fn rules(decoded: &Decoded<'_>, before: Option<(&Config, &Index)>, re
     if [&index.listeners, &index.upstreams, &index.certificates].iter().any(|mentions| mentions.dangling) {
         references(decoded, report);
     }
+    let used = ways(decoded, report);
     // What is wrong may be what would use it.
     if !report.has_errors() {
-        unused(&index.upstreams, root.key("upstreams"), "no route forwards to it", report);
-        unused(&index.certificates, root.key("certificates"), "nobody uses it", report);
+        let by_nobody = |name: &str| !used.contains(name);
+        unused(&index.upstreams, by_nobody, root.key("upstreams"), "nothing forwards to it", report);
+        unused(&index.certificates, |_| true, root.key("certificates"), "nobody uses it", report);
     }
     let routes = root.key("routes");
     for (name, by) in &index.shadowed {
@@ -87,23 +92,80 @@ fn references(decoded: &Decoded<'_>, report: &mut Report) {
     }
 }
 
+/// What listeners forward to by themselves has to be there and to take it. Listeners are few. Gives the names of the
+/// upstreams.
+fn ways<'a>(decoded: &'a Decoded<'_>, report: &mut Report) -> BTreeSet<&'a str> {
+    let (config, root) = (&decoded.config, At::root(decoded.document));
+    let listeners = root.key("listeners");
+    let mut used = BTreeSet::new();
+    for (name, listener) in &config.listeners {
+        for way in listener.forwards() {
+            used.extend(way.to.to.iter().map(|target| &*target.upstream));
+            way_references(decoded, &way, listeners.key(name), report);
+        }
+    }
+    used
+}
+
+fn way_references(decoded: &Decoded<'_>, way: &Way<'_>, listener: At<'_>, report: &mut Report) {
+    for (i, Target { upstream, .. }) in way.to.to.iter().enumerate() {
+        let found = decoded.config.upstreams.get(upstream);
+        if found.is_some_and(|found| found.carries() == way.wants) {
+            continue;
+        }
+        let section = listener.key(way.section);
+        let named = way.name.map(|name| section.key(name));
+        let forward = named.as_ref().unwrap_or(&section).key("forward");
+        let (to, wants) = (forward.key("to"), way.wants);
+        let item = to.item(i);
+        match found {
+            Some(found) => unfit(upstream, found, wants, item.key("upstream"), report),
+            None => missing("upstream", upstream, decoded, item.key("upstream"), report),
+        }
+    }
+}
+
+/// An upstream whose endpoints take something else than is sent there.
+fn unfit(name: &str, found: &Upstream, wants: Carried, at: At<'_>, report: &mut Report) {
+    let (are, wanted) = (found.carries().schemes(), wants.schemes());
+    let message = format!("the endpoints of upstream `{name}` are {are}, here they have to be {wanted}");
+    at.problem("wrong_upstream", message, report)
+        .help("an upstream for both is written twice, with endpoints for each");
+}
+
 fn route_references(
     decoded: &Decoded<'_>,
     (name, route): (&Name, &Arc<Route>),
     routes: At<'_>,
     report: &mut Report,
 ) {
+    let config = &decoded.config;
     for (i, listener) in route.listeners.iter().flatten().enumerate() {
-        if !decoded.config.listeners.contains_key(listener) {
-            let at = routes.key(name);
-            missing("listener", listener, decoded, at.key("listeners").item(i), report);
+        let found = config.listeners.get(listener);
+        if found.is_some_and(|found| found.carries() == Carried::Http) {
+            continue;
+        }
+        let at = routes.key(name);
+        let at = at.key("listeners");
+        if found.is_some() {
+            let message = format!("listener `{listener}` carries no HTTP, so no route serves there");
+            at.item(i).problem("wrong_listener", message, report);
+        } else {
+            missing("listener", listener, decoded, at.item(i), report);
         }
     }
-    for (i, target) in route.forward.iter().flat_map(|f| &f.to).enumerate() {
-        if !decoded.config.upstreams.contains_key(&target.upstream) {
-            let at = routes.key(name);
-            let to = at.key("forward");
-            missing("upstream", &target.upstream, decoded, to.key("to").item(i).key("upstream"), report);
+    for (i, Target { upstream, .. }) in route.forward.iter().flat_map(|f| &f.to).enumerate() {
+        let found = config.upstreams.get(upstream);
+        if found.is_some_and(|found| found.carries() == Carried::Http) {
+            continue;
+        }
+        let at = routes.key(name);
+        let to = at.key("forward");
+        let to = to.key("to");
+        let item = to.item(i);
+        match found {
+            Some(found) => unfit(upstream, found, Carried::Http, item.key("upstream"), report),
+            None => missing("upstream", upstream, decoded, item.key("upstream"), report),
         }
     }
 }
@@ -121,8 +183,8 @@ fn missing(kind: &str, name: &str, decoded: &Decoded<'_>, at: At<'_>, report: &m
     }
 }
 
-fn unused(mentions: &Mentions, at: At<'_>, why: &str, report: &mut Report) {
-    for name in mentions.unused.keys() {
+fn unused(mentions: &Mentions, also: impl Fn(&str) -> bool, at: At<'_>, why: &str, report: &mut Report) {
+    for name in mentions.unused.keys().filter(|name| also(name)) {
         at.key(name).warning("unused", format!("`{name}` has no effect: {why}"), report);
     }
 }

@@ -15,7 +15,7 @@ use evergate_conf::{
     sorted::{self, Edit, Keyed, Sorted},
 };
 
-use crate::config::{Config, Name, Objects, Route};
+use crate::config::{Carried, Config, Name, Objects, Route};
 
 /// What takes two objects to see, of one document.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ pub(super) struct Mentions {
     counts: ByName<u32>,
     /// Objects that nobody mentions.
     pub(super) unused: ByName<()>,
-    /// A name is mentioned that no object bears.
+    /// A name is mentioned that no object bears which can be meant.
     pub(super) dangling: bool,
 }
 
@@ -87,11 +87,17 @@ impl Index {
         }
         let (alike, shadowed) = index.matches((&before.routes, &config.routes));
         Index {
-            listeners: index.listeners.after(listeners, (&before.listeners, &config.listeners)),
-            upstreams: index.upstreams.after(upstreams, (&before.upstreams, &config.upstreams)),
-            certificates: index
-                .certificates
-                .after(certificates, (&before.certificates, &config.certificates)),
+            listeners: index
+                .listeners
+                .after(listeners, (&before.listeners, &config.listeners), |l| l.carries() == Carried::Http),
+            upstreams: index
+                .upstreams
+                .after(upstreams, (&before.upstreams, &config.upstreams), |u| u.carries() == Carried::Http),
+            certificates: index.certificates.after(
+                certificates,
+                (&before.certificates, &config.certificates),
+                |_| true,
+            ),
             alike,
             shadowed,
         }
@@ -149,7 +155,13 @@ fn neighbours<'a>(alike: &'a Sorted<Alike>, hashes: &[u64]) -> Vec<Vec<&'a Name>
 }
 
 impl Mentions {
-    fn after<T>(&self, turnover: Turnover, (old, new): (&Objects<T>, &Objects<T>)) -> Mentions {
+    /// `fits`: whether an object can be meant by those who mention it.
+    fn after<T>(
+        &self,
+        turnover: Turnover,
+        (old, new): (&Objects<T>, &Objects<T>),
+        fits: impl Fn(&T) -> bool,
+    ) -> Mentions {
         let count = |(name, by): (&Name, &i64)| {
             let before = self.counts.get(name).copied().map_or(0, i64::from);
             let after = u32::try_from(before + by).unwrap_or(0);
@@ -160,9 +172,14 @@ impl Mentions {
         for pair in old.pairs(new) {
             if let (Some((name, _)), None) | (None, Some((name, _))) = pair {
                 touched.insert(Arc::clone(name));
+            } else if let (Some((name, old)), Some((_, new))) = pair
+                && !Arc::ptr_eq(old, new)
+            {
+                touched.insert(Arc::clone(name));
             }
         }
-        let dangling = touched.iter().any(|name| !new.contains_key(name) && counts.contains_key(name));
+        let can_be_meant = |name: &Name| new.get(name).is_some_and(|object| fits(object));
+        let dangling = touched.iter().any(|name| counts.contains_key(name) && !can_be_meant(name));
         let unused = |name: Name| {
             let is_unused = new.contains_key(&name) && !counts.contains_key(&name);
             (name, is_unused.then_some(()))

@@ -16,7 +16,7 @@ use crate::at::At;
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "Forward", transform = forward_text)]
 pub struct Forward {
-    /// Each request goes to one of these, at random by weight.
+    /// Each request, or connection, goes to one of these, at random by weight.
     pub to: Vec<Target>,
 }
 
@@ -125,7 +125,7 @@ impl ShortForm for Forward {
     const EXPECTING: &'static str = "the name of an upstream, or `{ to: [ { upstream: …, weight: … } ] }`";
 
     fn from_text(text: &str) -> Result<Forward, String> {
-        Ok(Forward { to: vec![Target { upstream: text.into(), weight: one() }] })
+        Ok(Forward::all_to(text))
     }
 
     fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Forward, A::Error> {
@@ -167,9 +167,15 @@ macro_rules! by_short_form {
 by_short_form!(Forward, Files);
 
 impl Forward {
+    /// All to one upstream.
+    #[must_use]
+    pub fn all_to(upstream: &str) -> Forward {
+        Forward { to: vec![Target { upstream: upstream.into(), weight: one() }] }
+    }
+
     pub(super) fn rules(&self, at: At<'_>, report: &mut Report) {
         let to = at.key("to");
-        to.not_empty(&self.to, "the route forwards to no upstream", report);
+        to.not_empty(&self.to, "nothing is forwarded to: name an upstream", report);
         if !self.to.is_empty() && self.to.iter().all(|target| target.weight == 0) {
             to.problem("no_weight", "all weights are 0: no upstream takes requests", report);
         }

@@ -1,4 +1,4 @@
-//! Who answers for an upstream: a URL and a weight.
+//! Who answers for an upstream: a URL and a weight. Its scheme says what is carried to it.
 
 use http::Uri;
 use schemars::{JsonSchema, Schema};
@@ -13,7 +13,8 @@ use super::short::{self, ShortForm};
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "Endpoint", transform = text_form)]
 pub struct Endpoint {
-    /// `http://` or `https://`, a host and perhaps a port (default 80 or 443); no path.
+    /// `http://` or `https://`, a host and perhaps a port (default 80 or 443); no path. For a listener with `tcp`:
+    /// `tcp://` or `tls://`, a host and a port.
     #[serde(with = "url")]
     #[schemars(with = "url::Url")]
     pub url: Uri,
@@ -21,6 +22,38 @@ pub struct Endpoint {
     #[serde(default = "one", deserialize_with = "short::within::<0, 1000, _, _>")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: u16,
+}
+
+/// What an endpoint takes, and what a listener carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Carried {
+    /// Requests.
+    Http,
+    /// Streams of bytes.
+    Tcp,
+}
+
+impl Carried {
+    /// The scheme of a URL that says what is spoken.
+    #[must_use]
+    pub fn scheme(self, tls: bool) -> &'static str {
+        match (self, tls) {
+            (Carried::Http, false) => "http",
+            (Carried::Http, true) => "https",
+            (Carried::Tcp, false) => "tcp",
+            (Carried::Tcp, true) => "tls",
+        }
+    }
+
+    /// The schemes of its endpoints, for people.
+    #[must_use]
+    pub fn schemes(self) -> &'static str {
+        match self {
+            Carried::Http => "`http://` or `https://`",
+            Carried::Tcp => "`tcp://` or `tls://`",
+        }
+    }
 }
 
 impl Endpoint {
@@ -35,7 +68,16 @@ impl Endpoint {
     /// True if TLS is spoken.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.url.scheme_str() == Some("https")
+        matches!(self.url.scheme_str(), Some("https" | "tls"))
+    }
+
+    /// What it takes.
+    #[must_use]
+    pub fn carries(&self) -> Carried {
+        match self.url.scheme_str() {
+            Some("tcp" | "tls") => Carried::Tcp,
+            _ => Carried::Http,
+        }
     }
 
     /// Name or address, lower-case; an IPv6 address without brackets.
@@ -102,7 +144,7 @@ mod url {
 
     /// What [`parse`] takes, nearly.
     pub(super) const PATTERN: &str = concat!(
-        r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,45}\])",
+        r"^([Hh][Tt][Tt][Pp][Ss]?|[Tt][Cc][Pp]|[Tt][Ll][Ss])://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,45}\])",
         r"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?/?$",
     );
 
@@ -110,8 +152,9 @@ mod url {
         json_schema!({
             "type": "string",
             "pattern": PATTERN,
-            "examples": ["http://127.0.0.1:3000", "https://api.example.com"],
-            "description": "`http://` or `https://`, a host and perhaps a port (default 80 or 443); no path.",
+            "examples": ["http://127.0.0.1:3000", "https://api.example.com", "tcp://127.0.0.1:5432"],
+            "description": "`http://` or `https://`, a host and perhaps a port (default 80 or 443); no path. For a \
+                            listener with `tcp`: `tcp://` or `tls://`, a host and a port.",
         })
     }
 
@@ -133,9 +176,12 @@ mod url {
     pub(super) fn parse(text: &str) -> Result<Uri, String> {
         let bad = |why: &str| Err(format!("{why}; expected a URL such as http://127.0.0.1:3000"));
         let Ok(uri) = text.parse::<Uri>() else { return bad(&format!("`{text}` is no URL")) };
-        let port = match uri.scheme_str() {
-            Some("http") => 80,
-            Some("https") => 443,
+        let (scheme, port) = match uri.scheme_str() {
+            Some("http") => ("http", Some(80)),
+            Some("https") => ("https", Some(443)),
+            // Of what a stream carries nobody knows the port.
+            Some(other) if other.eq_ignore_ascii_case("tcp") => ("tcp", None),
+            Some(other) if other.eq_ignore_ascii_case("tls") => ("tls", None),
             Some(other) => return bad(&format!("the scheme `{other}` is not spoken")),
             None => return bad(&format!("`{text}` has no scheme")),
         };
@@ -152,14 +198,16 @@ mod url {
             return bad(&format!("`{text}` has a path or query, an endpoint takes none (see `rewrite`)"));
         }
         let port = match authority.as_str().strip_prefix(host).and_then(|rest| rest.strip_prefix(':')) {
-            None => port,
+            None => match port {
+                Some(port) => port,
+                None => return bad(&format!("`{text}` names no port")),
+            },
             Some(digits) if !digits.starts_with('0') => match digits.parse::<u16>() {
                 Ok(port) => port,
                 Err(_) => return bad(&format!("`{digits}` is no port")),
             },
             Some(digits) => return bad(&format!("`{digits}` is no port")),
         };
-        let scheme = if uri.scheme_str() == Some("https") { "https" } else { "http" };
         Uri::builder()
             .scheme(scheme)
             .authority(format!("{}:{port}", host.to_ascii_lowercase()))
@@ -203,6 +251,8 @@ mod tests {
             ("http://Api.Example/", "http://api.example:80", "api.example", 80, false),
             ("https://api.example", "https://api.example:443", "api.example", 443, true),
             ("HTTP://[::1]:81", "http://[::1]:81", "::1", 81, false),
+            ("tcp://Db.example:5432", "tcp://db.example:5432", "db.example", 5432, false),
+            ("TLS://[::1]:6380/", "tls://[::1]:6380", "::1", 6380, true),
         ] {
             let endpoint = Endpoint::new(text).unwrap();
             assert_eq!(endpoint.id(), printed);
@@ -231,10 +281,15 @@ mod tests {
             ("http://h:080", "no port"),
             ("http://a,b", "no name"),
             ("http://[::x]", "no"),
+            ("tcp://h:0", "`0` is no port"),
+            ("tcp://h:1/v1", "path or query"),
         ] {
             let error = Endpoint::new(text).unwrap_err();
             assert!(error.contains(why) && !error.contains("hunter2"), "{text}: {error}");
             assert!(!pattern.is_match(text), "{text}");
+        }
+        for text in ["tcp://h", "tls://[::1]"] {
+            assert!(Endpoint::new(text).unwrap_err().contains("names no port"), "{text}");
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct Listener {
     /// Present: every connection starts with a TLS handshake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// Present: what comes is carried to an upstream as a stream of bytes; with `tls`, without its TLS. No HTTP is
+    /// spoken here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Tcp>,
     /// What a client may send at most.
     #[serde(default)]
     pub limits: Limits,
@@ -122,6 +126,7 @@ pub struct Certificate {
 
 impl Rules for Listener {
     fn rules(&self, at: At<'_>, report: &mut Report) {
+        self.layer4_rules(at, report);
         let protocols = at.key("protocols");
         protocols.not_empty(&self.protocols, "a listener speaks at least one protocol", report);
         protocols.once(&self.protocols, |a, b| a == b, report);

@@ -18,7 +18,7 @@ pub struct Upstream {
     /// What is spoken to the endpoints.
     #[serde(default)]
     pub protocol: UpstreamProtocol,
-    /// How `https` endpoints are verified.
+    /// How `https` and `tls` endpoints are verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
     /// Ask each endpoint regularly whether it lives. Absent: all are taken to live.
@@ -204,11 +204,14 @@ impl Default for Retries {
 impl Rules for Upstream {
     fn rules(&self, at: At<'_>, report: &mut Report) {
         self.endpoint_rules(at.key("endpoints"), report);
+        if self.carries() == Carried::Tcp {
+            tcp_rules(at, report);
+        }
         if let Some(tls) = &self.tls {
             let tls_at = at.key("tls");
             tls.rules(tls_at, report);
             if !self.endpoints.is_empty() && !self.endpoints.iter().any(Endpoint::is_tls) {
-                let why = "`tls` has no effect: no endpoint is `https`";
+                let why = "`tls` has no effect: no endpoint is `https` or `tls`";
                 tls_at.key_problem("no_effect", why, report);
             }
         }
@@ -226,7 +229,27 @@ impl Rules for Upstream {
     }
 }
 
+/// Keys that say something of a connection, whatever is spoken on it.
+const TCP_KEYS: [&str; 7] = ["balance", "ejection", "endpoints", "health", "retries", "timeouts", "tls"];
+
+fn tcp_rules(at: At<'_>, report: &mut Report) {
+    let why = "streams are carried to these endpoints, no HTTP is spoken";
+    at.only(&TCP_KEYS, why, report);
+    if let Some(timeouts) = at.part("timeouts") {
+        timeouts.only(&["connect"], why, report);
+    }
+    if let Some(health) = at.part("health") {
+        health.only(&["healthy", "interval", "timeout", "unhealthy"], why, report);
+    }
+}
+
 impl Upstream {
+    /// What its endpoints take; all of them take the same.
+    #[must_use]
+    pub fn carries(&self) -> Carried {
+        self.endpoints.first().map_or(Carried::Http, Endpoint::carries)
+    }
+
     fn endpoint_rules(&self, at: At<'_>, report: &mut Report) {
         at.not_empty(&self.endpoints, "an upstream has at least one endpoint", report);
         if !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
@@ -237,6 +260,11 @@ impl Upstream {
             if !seen.insert(&endpoint.url) {
                 let message = format!("endpoint `{}` is there twice", endpoint.id());
                 at.item(i).problem("duplicate", message, report).help("give it a `weight`");
+            }
+            if endpoint.carries() != self.carries() {
+                let (id, one) = (endpoint.id(), self.carries().schemes());
+                let message = format!("endpoint `{id}` is not {one} as the first one is");
+                at.item(i).problem("mixed_endpoints", message, report).help("make two upstreams");
             }
         }
     }

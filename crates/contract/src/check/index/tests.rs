@@ -17,16 +17,19 @@ fn document() -> impl Strategy<Value = String> {
         format!("{{ match: {{ path: /p{path} }}, priority: {priority}, {listeners}{action} }}")
     });
     let routes = proptest::collection::btree_map(0..6_u32, route, 0..6);
-    let there = proptest::collection::vec(any::<bool>(), 5);
+    let there = proptest::collection::vec(any::<bool>(), 7);
     (routes, there).prop_map(|(routes, there)| {
         let object = |at: usize, text: &str| if there[at] { text.to_owned() } else { String::new() };
         let mut yaml = format!(
             "certificates: {{ {} }}\nlisteners: {{ {} {} }}\nupstreams: {{ {} {} }}\nroutes:\n  a: {{ respond: {{}} }}\n",
             object(0, "c: { cert: a, key: b }"),
-            object(1, "x: { address: ':1' },"),
+            object(1, if there[5] { "x: { address: ':1' }," } else { "x: { address: ':1', tcp: v }," }),
             object(2, "y: { address: ':2', tls: { certificates: [c] } }"),
             object(3, "u: { endpoints: ['http://a'] },"),
-            object(4, "v: { endpoints: ['https://a'], tls: { certificate: c } }"),
+            object(4, match there[6] {
+                true => "v: { endpoints: ['https://a'], tls: { certificate: c } }",
+                false => "v: { endpoints: ['tls://a:1'], tls: { certificate: c } }",
+            }),
         );
         for (name, route) in routes {
             yaml += &format!("  r{name}: {route}\n");

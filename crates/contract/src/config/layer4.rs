@@ -1,0 +1,129 @@
+//! What a listener carries that is not HTTP: streams of bytes to an upstream.
+
+use evergate_conf::Report;
+use schemars::{Schema, json_schema};
+use serde::{
+    Deserializer, Serializer,
+    de::{MapAccess, value::MapAccessDeserializer},
+};
+
+use super::{short::ShortForm, *};
+use crate::at::At;
+
+/// A name from `upstreams`, or `{ forward: …, idle: … }`. Its endpoints are `tcp://` or `tls://`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Tcp", transform = tcp_text)]
+pub struct Tcp {
+    /// Where connections go: the name of an upstream, or several with weights.
+    pub forward: Forward,
+    /// A connection is closed after so long without a byte either way. 1ms to 24h. A change holds for connections
+    /// that begin after it.
+    #[serde(default = "idle")]
+    pub idle: Span,
+    /// Until there is a connection to an endpoint, all tries together; then the client's is reset. Each try has
+    /// `timeouts.connect` of the upstream. 1ms to 24h.
+    #[serde(default = "connect")]
+    pub connect: Span,
+}
+
+impl Tcp {
+    /// To one upstream, with the defaults.
+    #[must_use]
+    pub fn to(upstream: &str) -> Tcp {
+        Tcp { forward: Forward::all_to(upstream), idle: idle(), connect: connect() }
+    }
+
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        self.forward.rules(at.key("forward"), report);
+        at.key("idle").timeout(self.idle, report);
+        at.key("connect").timeout(self.connect, report);
+    }
+}
+
+/// As long as a busy pool of a database rests at lunch.
+fn idle() -> Span {
+    Span::secs(3600)
+}
+
+fn connect() -> Span {
+    Span::secs(10)
+}
+
+fn tcp_text(schema: &mut Schema) {
+    let text = json_schema!({ "type": "string", "description": "A name from `upstreams`." });
+    short::or_text(schema, &text);
+}
+
+impl ShortForm for Tcp {
+    const EXPECTING: &'static str = "the name of an upstream, or `{ forward: …, idle: … }`";
+
+    fn from_text(text: &str) -> Result<Tcp, String> {
+        Ok(Tcp::to(text))
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Tcp, A::Error> {
+        Tcp::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+impl Serialize for Tcp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Tcp::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tcp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tcp, D::Error> {
+        short::deserialize(deserializer)
+    }
+}
+
+/// What a listener that carries no requests may have besides.
+const TCP_KEYS: &[&str] = &["address", "limits", "tcp", "timeouts", "tls"];
+
+/// A forward of a listener, and where it stands.
+pub(crate) struct Way<'a> {
+    /// The key of the listener.
+    pub(crate) section: &'static str,
+    /// The key below it, if there is one.
+    pub(crate) name: Option<&'a str>,
+    /// The upstreams.
+    pub(crate) to: &'a Forward,
+    /// What they have to take.
+    pub(crate) wants: Carried,
+}
+
+impl Listener {
+    /// What it carries.
+    #[must_use]
+    pub fn carries(&self) -> Carried {
+        if self.tcp.is_some() { Carried::Tcp } else { Carried::Http }
+    }
+
+    /// True if connections of this listener belong to `other` as well: it is the same listener with other settings.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Listener) -> bool {
+        let identity = |l: &Listener| (l.address, l.tls.is_some(), l.carries());
+        identity(self) == identity(other)
+    }
+
+    /// Where it forwards to by itself.
+    pub(crate) fn forwards(&self) -> impl Iterator<Item = Way<'_>> {
+        self.tcp.iter().map(|tcp| Way { section: "tcp", name: None, to: &tcp.forward, wants: Carried::Tcp })
+    }
+
+    /// What can be said of this part of a listener alone.
+    pub(super) fn layer4_rules(&self, at: At<'_>, report: &mut Report) {
+        if let Some(tcp) = &self.tcp {
+            tcp.rules(at.key("tcp"), report);
+            let why = "the listener forwards TCP, no HTTP is spoken there";
+            at.only(TCP_KEYS, why, report);
+            for (key, known) in [("limits", &["connections"]), ("timeouts", &["header"])] {
+                if let Some(part) = at.part(key) {
+                    part.only(known, why, report);
+                }
+            }
+        }
+    }
+}
