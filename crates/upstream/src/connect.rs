@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use evergate_contract::config::{Endpoint, Name, Protocol, Upstream, UpstreamProtocol};
+use evergate_contract::config::{Carried, Endpoint, Name, Protocol, Upstream, UpstreamProtocol};
 use evergate_kit::Keep;
 use evergate_tls::{ClientError, client::offers, client_config, server_name};
 use evergate_wire::{Carrier, Stream};
@@ -58,6 +58,16 @@ pub enum Connected<S> {
     Http2(Stream<S>),
 }
 
+impl<S> Connected<S> {
+    /// The connection, whatever is spoken on it.
+    #[must_use]
+    pub fn into_stream(self) -> Stream<S> {
+        match self {
+            Connected::Http1(stream) | Connected::Http2(stream) => stream,
+        }
+    }
+}
+
 /// Why there is no connection. Who was asked is said by who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -84,18 +94,20 @@ impl Handshake {
             hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
         };
         field(cx.ca.map(|pem| pem.bytes).unwrap_or_default());
-        field(&[u8::from(tls.ca.is_some()), u8::from(tls.insecure_skip_verify), spec.protocol as u8]);
+        // A stream is of a protocol that only its two ends know.
+        let (all, http1) = match spec.carries() {
+            Carried::Http => (offers(spec.protocol), offers(UpstreamProtocol::Http1)),
+            Carried::Tcp => (&[][..], &[][..]),
+        };
+        field(&[u8::from(tls.ca.is_some()), u8::from(tls.insecure_skip_verify)]);
+        field(&[spec.protocol as u8, all.len() as u8]);
         for cert in cx.own.iter().flat_map(|own| &own.key.cert) {
             field(cert);
         }
         let digest = hasher.finalize().to_hex().to_string();
         cx.keep.try_get("handshake", &digest.clone(), || {
             let config = |protocols: &[Protocol]| client_config(cx.crypto, &tls, cx.ca, cx.own, protocols);
-            Ok(Handshake {
-                all: config(offers(spec.protocol))?,
-                http1: config(offers(UpstreamProtocol::Http1))?,
-                digest,
-            })
+            Ok(Handshake { all: config(all)?, http1: config(http1)?, digest })
         })
     }
 }

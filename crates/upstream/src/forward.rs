@@ -17,7 +17,7 @@ use evergate_contract::{
     Fault, FaultKind,
     config::{Protocol, UpstreamTimeouts},
 };
-use evergate_kit::deadline::{Clock, Deadline, Expired};
+use evergate_kit::deadline::Expired;
 use evergate_wire::{
     BodyError, Headers, Payload, RequestParts, ResponseParts, Socket, Stream,
     hop::{self, Kept},
@@ -32,6 +32,7 @@ use crate::{
     ejection::Event,
     local::{Lease, Local, Picked},
     pool::{Conn, Dialing, Found, Pool, Slot},
+    timer::Timer,
 };
 
 /// More responses of 1xx than this to one request are no good sense.
@@ -335,46 +336,6 @@ fn client_failed(e: BodyError) -> Failed {
         BodyError::Closed | BodyError::Reset | BodyError::Io(_) => FaultKind::ClientGone,
     };
     Failed { fault: Fault::new(kind).because(e), again: Again::Nothing, blamed: false }
-}
-
-/// The one deadline of a call: each phase has its own length, and the route's end cuts all.
-struct Timer {
-    deadline: Deadline,
-    clock: Rc<Clock>,
-    ends_ms: Option<u64>,
-}
-
-impl Timer {
-    fn new(clock: &Rc<Clock>, whole: Option<Duration>) -> Timer {
-        let end =
-            |d: Duration| clock.now_ms().saturating_add(u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        Timer { deadline: clock.deadline(), clock: clock.clone(), ends_ms: whole.map(end) }
-    }
-
-    fn arm(&self, phase: Duration) {
-        self.deadline.arm(self.left().map_or(phase, |left| left.min(phase)));
-    }
-
-    /// For a phase that may take as long as the route's end lets it.
-    fn arm_end(&self) {
-        match self.left() {
-            Some(left) => self.deadline.arm(left),
-            None => self.deadline.disarm(),
-        }
-    }
-
-    fn left(&self) -> Option<Duration> {
-        self.ends_ms.map(|end| Duration::from_millis(end.saturating_sub(self.clock.now_ms())))
-    }
-
-    /// True once the route's time has run out.
-    fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
-    }
-
-    async fn guard<F: Future>(&self, work: F) -> Result<F::Output, Expired> {
-        self.deadline.guard(work).await
-    }
 }
 
 #[cfg(test)]

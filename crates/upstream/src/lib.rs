@@ -16,8 +16,10 @@ pub mod health;
 pub mod local;
 pub mod member;
 mod pool;
+pub mod stream;
 #[cfg(test)]
 mod testing;
+mod timer;
 pub mod verdict;
 
 pub use build::Build;

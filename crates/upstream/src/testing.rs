@@ -95,8 +95,13 @@ impl Rig {
         Cluster::build(&"up".into(), &spec, &cx).expect("a cluster")
     }
 
-    pub(crate) async fn send(&self, cluster: &Arc<Cluster>, ask: Ask) -> Result<Incoming, Fault> {
+    /// Lets what is written go out.
+    pub(crate) fn start(&self) {
         self.sending.get_or_init(|| spawn_local(self.outbox.clone().run()));
+    }
+
+    pub(crate) async fn send(&self, cluster: &Arc<Cluster>, ask: Ask) -> Result<Incoming, Fault> {
+        self.start();
         let Ask { parts, body, upgrade, timeout, interim } = ask;
         let informational =
             &mut |status: StatusCode, headers: Headers| interim.borrow_mut().push((status, headers));
