@@ -10,7 +10,7 @@ use std::{
 };
 
 use evergate_contract::status::{
-    EndpointStatus, HealthStatus, ListenerStatus, Running, Traffic, UpstreamStatus,
+    EndpointStatus, HealthStatus, ListenerStatus, Running, StreamCount, Traffic, UpstreamStatus,
 };
 use evergate_reload::{
     Handle, Status,
@@ -36,7 +36,9 @@ pub(crate) async fn page(engine: &Handle, data_plane: &dyn Running, uptime: Dura
     let mut out = Exposition::default();
     reloads(&mut out, engine.counters());
     running(&mut out, &engine.status());
-    requests(&mut out, &data_plane.traffic().await);
+    let traffic = data_plane.traffic().await;
+    requests(&mut out, &traffic);
+    streams(&mut out, &traffic.streams);
     listeners(&mut out, &data_plane.listeners());
     backends(&mut out, &data_plane.upstreams());
     let workers = data_plane.workers();
@@ -163,10 +165,33 @@ fn requests(out: &mut Exposition, traffic: &Traffic) {
     }
     out.family("gateway_tunnels", Kind::Gauge, "Upgraded connections that are open.")
         .count(&[], traffic.tunnels);
-    out.family("gateway_received_bytes_total", Kind::Counter, "Bytes of bodies received from clients.")
-        .count(&[], traffic.bytes_in);
-    out.family("gateway_sent_bytes_total", Kind::Counter, "Bytes of bodies sent to clients.")
+    out.family(
+        "gateway_received_bytes_total",
+        Kind::Counter,
+        "Bytes of bodies and streams received from clients.",
+    )
+    .count(&[], traffic.bytes_in);
+    out.family("gateway_sent_bytes_total", Kind::Counter, "Bytes of bodies and streams sent to clients.")
         .count(&[], traffic.bytes_out);
+}
+
+fn streams(out: &mut Exposition, all: &[StreamCount]) {
+    let mut ended = out.family(
+        "gateway_streams_total",
+        Kind::Counter,
+        "Connections that TCP listeners have forwarded, by how they ended.",
+    );
+    for (stream, (how, count)) in all.iter().flat_map(|s| s.ended.iter().map(move |ended| (s, ended))) {
+        ended.count(&[("listener", &stream.listener), ("end", how)], *count);
+    }
+    let mut bytes = |name, help, count: fn(&StreamCount) -> u64| {
+        let mut family = out.family(name, Kind::Counter, help);
+        for stream in all {
+            family.count(&[("listener", &stream.listener)], count(stream));
+        }
+    };
+    bytes("gateway_stream_received_bytes_total", "Bytes from clients of TCP listeners.", |s| s.received);
+    bytes("gateway_stream_sent_bytes_total", "Bytes to clients of TCP listeners.", |s| s.sent);
 }
 
 fn listeners(out: &mut Exposition, all: &[ListenerStatus]) {

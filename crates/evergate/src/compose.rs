@@ -9,7 +9,7 @@ use evergate_admin::{Admin, BindError, HealthChange};
 use evergate_conf::{Loader, Node, Path, Report, node::Place, schema::paths};
 use evergate_contract::{
     Checked, check,
-    config::{Listener, Log},
+    config::{Carried, Log},
     schema,
     status::{HealthStatus, Running},
 };
@@ -104,17 +104,19 @@ impl Target for Gate {
             open.iter().filter(|l| l.name.as_ref() == name && !l.draining).map(|l| l.connections).sum::<u64>()
         };
         let ended = plan.section("listeners").filter(|(name, kind)| {
-            let moved =
-                |a: &Listener, b: &Listener| a.address != b.address || a.tls.is_some() != b.tls.is_some();
             match (live.listeners.get(name), new.listeners.get(name)) {
-                (Some(old), Some(new)) => moved(old, new),
+                (Some(old), Some(new)) => !old.is_same_as(new),
                 _ => *kind == Kind::Removed,
             }
         });
+        let becomes = |name| match live.listeners.get(name).map(|listener| listener.carries()) {
+            Some(Carried::Tcp) => "streams go on until they end by themselves",
+            Some(Carried::Http) | None => "connections are closed when what they do is done",
+        };
         ended
             .map(|(name, _)| Touch {
                 object: Path::from(["listeners", name]),
-                effect: format!("{} connections are closed when what they do is done", connections(name)),
+                effect: format!("{} {}", connections(name), becomes(name)),
             })
             .collect()
     }

@@ -9,7 +9,10 @@ use std::{
 
 use evergate_admin::Admin;
 use evergate_conf::{Report, Severity};
-use evergate_contract::{config::Log, status::Running};
+use evergate_contract::{
+    config::Log,
+    status::{ListenerStatus, Running},
+};
 use evergate_kit::Fds;
 use evergate_proxy::Gateway;
 use evergate_reload::{Handle, Hangup, Options, StartError, start};
@@ -167,9 +170,8 @@ fn make_data_dir(folder: &Path) -> Result<(), Failure> {
 }
 
 fn announce(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin, data_dir: &Path) {
-    let scheme = |tls| if tls { "https" } else { "http" };
-    let listeners: Vec<String> =
-        gateway.listeners().iter().map(|l| format!("{} {}://{}", l.name, scheme(l.tls), l.address)).collect();
+    let shown = |l: &ListenerStatus| format!("{} {}://{}", l.name, l.carries.scheme(l.tls), l.address);
+    let listeners: Vec<String> = gateway.listeners().iter().map(shown).collect();
     let running = engine.running();
     let count = |section: &str| running.document.get(section).and_then(|n| n.as_map()).map_or(0, |m| m.len());
     let found = admin.whereabouts();

@@ -15,7 +15,7 @@ use std::{
 use evergate_conf::{Node, Report, path::Path};
 use evergate_contract::{
     Checked,
-    config::{self, Listener, Name, Objects, Protocol, Workers},
+    config::{self, Carried, Listener, Name, Objects, Protocol, Workers},
 };
 use evergate_kit::{Fds, Keep};
 use evergate_reload::{Build, Inputs};
@@ -27,7 +27,7 @@ use crate::{
     listen::{Bound, Incarnation},
     meter::RouteLabel,
     route::Route,
-    snapshot::{Entrance, Holds, Snapshot},
+    snapshot::{Entrance, Holds, Onward, Snapshot},
 };
 
 /// What building needs and what outlives every snapshot.
@@ -263,12 +263,14 @@ impl Builder<'_> {
             None => None,
         };
         let before = self.before.and_then(|b| b.snapshot.listeners.get(name)).map(|e| &e.incarnation);
-        let same = before.filter(|i| i.bound.asked == listener.address.0 && i.tls == tls.is_some());
+        let same = before.filter(|i| {
+            (i.bound.asked, i.tls, i.carries) == (listener.address.0, tls.is_some(), listener.carries())
+        });
         let incarnation = match same {
             Some(incarnation) => incarnation.clone(),
             None => {
                 let bound = self.bound(name, listener, open)?;
-                Arc::new(Incarnation::new(name.clone(), bound, tls.is_some()))
+                Arc::new(Incarnation::new(name.clone(), bound, tls.is_some(), listener.carries()))
             }
         };
         Some(Entrance {
@@ -277,6 +279,7 @@ impl Builder<'_> {
             tls,
             http1: listener.protocols.contains(&Protocol::Http1),
             http2: listener.protocols.contains(&Protocol::Http2),
+            tcp: listener.tcp.as_ref().map(Onward::new),
         })
     }
 
@@ -322,7 +325,12 @@ impl Builder<'_> {
                 return None;
             }
         };
-        match evergate_tls::server_config(&self.shop.crypto, tls, &chosen, &listener.protocols, &sessions) {
+        // Of a stream only its two ends know what is spoken.
+        let protocols = match listener.carries() {
+            Carried::Http => &listener.protocols[..],
+            Carried::Tcp => &[],
+        };
+        match evergate_tls::server_config(&self.shop.crypto, tls, &chosen, protocols, &sessions) {
             Ok(config) => Some(config),
             Err(error) => {
                 self.problem("tls", &object, error.to_string());

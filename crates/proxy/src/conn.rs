@@ -15,7 +15,7 @@ use http::HeaderValue;
 
 use crate::{
     listen::{Admitted, Incarnation},
-    snapshot::Snapshot,
+    snapshot::{Entrance, Snapshot},
     view::View,
 };
 
@@ -125,13 +125,16 @@ impl Conn {
         if seen == view.sequence {
             return settings;
         }
-        let entrance = view.snapshot().and_then(|s| s.listeners.get(&self.incarnation().name));
-        let settings = match entrance {
-            Some(e) if Arc::ptr_eq(&e.incarnation, self.incarnation()) => Settings::of(&e.config),
-            _ => settings,
-        };
+        let settings = self.newest(view).map_or(settings, |e| Settings::of(&e.config));
         self.settings.set((view.sequence, settings));
         settings
+    }
+
+    /// Its listener in this view, unless that is gone.
+    #[must_use]
+    pub(crate) fn newest(&self, view: &View) -> Option<Arc<Entrance>> {
+        let entrance = view.snapshot()?.listeners.get(&self.incarnation().name)?;
+        Arc::ptr_eq(&entrance.incarnation, self.incarnation()).then(|| entrance.clone())
     }
 
     /// Both sides have agreed what to speak.
@@ -205,6 +208,8 @@ impl Conn {
 mod tests {
     use std::sync::{Arc, atomic::Ordering, mpsc};
 
+    use evergate_contract::config::Carried;
+
     use super::*;
     use crate::{listen::Bound, snapshot::Published, view::Shared};
 
@@ -213,7 +218,7 @@ mod tests {
         let bound = Arc::new(
             Bound::at("127.0.0.1:0".parse().unwrap(), "a", &[], &evergate_kit::Fds::default()).unwrap(),
         );
-        let listener = Arc::new(Incarnation::new("a".into(), bound, false));
+        let listener = Arc::new(Incarnation::new("a".into(), bound, false, Carried::Http));
         let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let open = || Conn::new(listener.admit(None).unwrap(), peer, Settings::of(&config));

@@ -174,6 +174,7 @@ impl Running for Gateway {
             name: incarnation.name.clone(),
             address: incarnation.bound.actual.to_string(),
             tls: incarnation.tls,
+            carries: incarnation.carries,
             connections: incarnation.connections(),
             draining,
         };

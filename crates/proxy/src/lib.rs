@@ -17,6 +17,7 @@ mod plane;
 mod reply;
 mod route;
 mod serve;
+mod share;
 mod snapshot;
 mod starter;
 mod thread;

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use evergate_contract::config::Name;
+use evergate_contract::config::{Carried, Name};
 use evergate_kit::{
     Fds,
     fds::{self, Lease},
@@ -90,6 +90,11 @@ impl Bound {
         std::iter::once(self.clone()).chain(inner).collect()
     }
 
+    /// True if the other is this one, or one that it has absorbed.
+    pub(crate) fn has(self: &Arc<Bound>, other: &Arc<Bound>) -> bool {
+        Arc::ptr_eq(self, other) || self.absorbed.iter().any(|inner| inner.has(other))
+    }
+
     /// Refuses connections from now on, in all workers; what waits in the queue is lost.
     pub(crate) fn close(&self) {
         // It fails only on a socket that listens no more.
@@ -124,8 +129,8 @@ fn covers(a: SocketAddr, b: SocketAddr) -> bool {
         && !(b.ip().is_unspecified() && a.is_ipv4() == b.is_ipv4())
 }
 
-/// A listener from when it appears in the document to when its name, address or kind of security changes.
-/// Connections belong to one; when it is over, they finish what they do and are closed politely.
+/// A listener from when it appears in the document to when its name, address, kind of security, or what it carries
+/// changes. Connections belong to one; when it is over, they finish what they do and are closed politely.
 #[derive(Debug)]
 pub(crate) struct Incarnation {
     /// Name of the listener.
@@ -134,6 +139,8 @@ pub(crate) struct Incarnation {
     pub bound: Arc<Bound>,
     /// Whether connections begin with TLS.
     pub tls: bool,
+    /// What they carry.
+    pub carries: Carried,
     over: AtomicBool,
     connections: AtomicU64,
 }
@@ -141,8 +148,15 @@ pub(crate) struct Incarnation {
 impl Incarnation {
     /// A new one.
     #[must_use]
-    pub(crate) fn new(name: Name, bound: Arc<Bound>, tls: bool) -> Incarnation {
-        Incarnation { name, bound, tls, over: AtomicBool::new(false), connections: AtomicU64::new(0) }
+    pub(crate) fn new(name: Name, bound: Arc<Bound>, tls: bool, carries: Carried) -> Incarnation {
+        Incarnation {
+            name,
+            bound,
+            tls,
+            carries,
+            over: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+        }
     }
 
     /// Its time has come; workers look at it when they adopt the next snapshot.
@@ -245,7 +259,7 @@ mod tests {
     #[test]
     fn connections_are_counted_and_bounded() {
         let bound = Arc::new(open("127.0.0.1:0", &[]).unwrap());
-        let listener = Arc::new(Incarnation::new("a".into(), bound, false));
+        let listener = Arc::new(Incarnation::new("a".into(), bound, false, Carried::Http));
         let first = listener.admit(Some(1));
         assert!(first.is_some() && listener.admit(Some(1)).is_none());
         assert_eq!(listener.connections(), 1);

@@ -1,9 +1,12 @@
 //! What a worker counts. Plain cells on its own thread, copied out when somebody asks.
 
+mod streams;
+
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, Hasher},
+    rc::Rc,
     time::Duration,
 };
 
@@ -15,10 +18,15 @@ use evergate_contract::{
 use evergate_kit::{Counter, Histogram, HistogramCounts};
 use http::{Method, StatusCode};
 
+use streams::StreamSum;
+pub(crate) use streams::{End, StreamMeter};
+
 /// Routes that have label values of their own; further ones are counted together, so that a scrape stays small
 /// however many routes there are.
 const ROUTES_MAX: usize = 1000;
 const OTHER: &str = "_other";
+/// Listeners whose streams are counted apart.
+const LISTENERS_MAX: usize = 1000;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
@@ -26,6 +34,7 @@ pub(crate) struct Meter {
     requests: RefCell<HashMap<Key, Counted, BuildHasherDefault<Mix>>>,
     routes: RefCell<HashMap<u32, Name, BuildHasherDefault<Mix>>>,
     refused: RefCell<HashMap<&'static str, u64>>,
+    streams: RefCell<BTreeMap<Name, Rc<StreamMeter>>>,
     durations: Histogram,
     /// Requests in flight.
     pub active: Cell<u64>,
@@ -82,6 +91,16 @@ impl Meter {
         *self.refused.borrow_mut().entry(kind.code()).or_insert(0) += 1;
     }
 
+    /// Where to count what a listener carries as a stream. One look-up for each stream.
+    pub(crate) fn streams(&self, listener: &Name) -> Rc<StreamMeter> {
+        let mut streams = self.streams.borrow_mut();
+        if let Some(known) = streams.get(listener) {
+            return known.clone();
+        }
+        let name = if streams.len() < LISTENERS_MAX { listener.clone() } else { OTHER.into() };
+        streams.entry(name).or_default().clone()
+    }
+
     /// The number to count a route's requests by.
     pub(crate) fn number(&self, route: &RouteLabel) -> u32 {
         let mut routes = self.routes.borrow_mut();
@@ -109,6 +128,9 @@ impl Meter {
         for (code, count) in self.refused.borrow().iter() {
             *sum.refused.entry(code).or_insert(0) += count;
         }
+        for (name, streams) in self.streams.borrow().iter() {
+            sum.streams.entry(name.clone()).or_default().merge(&streams.counts());
+        }
         sum.durations.merge(&self.durations.counts());
         sum.active += self.active.get();
         sum.tunnels += self.tunnels.get();
@@ -122,6 +144,7 @@ impl Meter {
 pub(crate) struct Sum {
     requests: BTreeMap<(Name, &'static str, u16), u64>,
     refused: BTreeMap<&'static str, u64>,
+    streams: BTreeMap<Name, StreamSum>,
     durations: HistogramCounts,
     active: u64,
     tunnels: u64,
@@ -137,6 +160,9 @@ impl Sum {
         }
         for (code, count) in &other.refused {
             *self.refused.entry(code).or_insert(0) += count;
+        }
+        for (name, streams) in &other.streams {
+            self.streams.entry(name.clone()).or_default().merge(streams);
         }
         self.durations.merge(&other.durations);
         self.active += other.active;
@@ -159,6 +185,7 @@ impl Sum {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             refused: self.refused.into_iter().collect(),
+            streams: self.streams.into_iter().map(|(name, sum)| sum.into_count(name)).collect(),
         }
     }
 }

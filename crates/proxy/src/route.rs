@@ -9,7 +9,7 @@ use evergate_site::Site;
 use evergate_wire::Headers;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{edits::Edits, meter::RouteLabel};
+use crate::{edits::Edits, meter::RouteLabel, share::Share};
 
 /// One route of a snapshot. Made anew only when its part of the document changes.
 #[derive(Debug)]
@@ -43,20 +43,11 @@ pub(crate) enum Action {
 /// Where requests are sent.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    to: Share,
+    to: Share<usize>,
     /// The new path, as [`evergate_router::PathRule::rewrite`] reads it.
     pub path: Option<Box<str>>,
     /// The new `Host`.
     pub host: Option<Box<HeaderValue>>,
-}
-
-/// How requests are shared among upstreams.
-#[derive(Debug)]
-enum Share {
-    /// All go to the one of that number.
-    All(usize),
-    /// Numbers, each with the sum of the weights up to and including its own.
-    Weighted(Box<[(usize, u64)]>),
 }
 
 /// A fixed response.
@@ -93,12 +84,7 @@ impl Route {
 
 fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
     if let Some(forward) = &source.forward {
-        let mut sum = 0;
-        let mut share = |t: &config::Target| {
-            sum += u64::from(t.weight);
-            (number_of(&t.upstream), sum)
-        };
-        let to = Share::new(forward.to.iter().map(&mut share).collect());
+        let to = Share::new(forward, |name| number_of(name));
         let rewrite = source.rewrite.as_deref();
         let path = rewrite.and_then(|r| r.path.as_deref()).map(Into::into);
         let host = rewrite.and_then(|r| HeaderValue::from_str(r.host.as_ref()?).ok()).map(Box::new);
@@ -117,26 +103,11 @@ fn action(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Action {
     Action::Respond(Box::new(Respond::new(source.respond.as_deref().unwrap_or(&nothing))))
 }
 
-impl Share {
-    fn new(sums: Vec<(usize, u64)>) -> Share {
-        match &*sums {
-            [(only, weight)] if *weight > 0 => Share::All(*only),
-            _ => Share::Weighted(sums.into()),
-        }
-    }
-}
-
 impl Forward {
     /// Number of the upstream for one request.
     #[must_use]
     pub(crate) fn choose(&self, rng: &Rng) -> Option<usize> {
-        match &self.to {
-            Share::All(number) => Some(*number),
-            Share::Weighted(many) => {
-                let dice = rng.below(many.last().map_or(0, |last| last.1));
-                many.iter().find(|(_, sum)| dice < *sum).map(|(number, _)| *number)
-            }
-        }
+        self.to.choose(rng).copied()
     }
 }
 
@@ -162,23 +133,5 @@ impl Respond {
             headers: headers.shrunk(),
             body: Bytes::from(respond.body.clone()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_follow_the_weights() {
-        let forward = Forward { to: Share::new(vec![(7, 90), (8, 90), (9, 100)]), path: None, host: None };
-        let rng = Rng::new(5);
-        let mut seen = [0; 10];
-        for _ in 0..10_000 {
-            seen[forward.choose(&rng).unwrap()] += 1;
-        }
-        assert_eq!(seen[8], 0, "weight 0 takes none");
-        assert!((8800..9200).contains(&seen[7]) && seen[7] + seen[9] == 10_000, "{seen:?}");
-        assert_eq!(Forward { to: Share::new(vec![(1, 0)]), path: None, host: None }.choose(&rng), None);
     }
 }

@@ -2,6 +2,7 @@
 
 mod h1;
 mod h2;
+mod stream;
 mod tunnel;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
@@ -46,7 +47,7 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) 
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => begin(&worker, &entrance, stream, peer),
+            Ok((stream, peer)) => begin(&worker, &entrance, &bound, stream, peer),
             // Another worker was told first that the gateway drains, and closed the socket.
             Err(_) if entrance.incarnation.is_over() => return,
             Err(error) => {
@@ -58,22 +59,28 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) 
 }
 
 /// Takes what waits in the queue of a socket that is about to close; its connections get one answer each.
-pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>, bound: &Bound) {
+pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>, bound: &Arc<Bound>) {
     let Ok(listener) = bound.for_worker() else { return };
     while let Ok((stream, peer)) = listener.accept() {
         if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            begin(worker, entrance, stream, peer);
+            begin(worker, entrance, bound, stream, peer);
         }
     }
 }
 
-fn begin(worker: &Rc<Worker>, accepted_by: &Arc<Entrance>, stream: TcpStream, peer: SocketAddr) {
+fn begin(
+    worker: &Rc<Worker>,
+    accepted_by: &Arc<Entrance>,
+    bound: &Arc<Bound>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     let view = worker.view();
-    let incarnation = &accepted_by.incarnation;
-    let newest = view.snapshot().and_then(|s| s.listeners.get(&incarnation.name));
-    // Settings may have changed since the acceptor began; its identity has not, or it would have been aborted.
-    let entrance = newest.filter(|e| Arc::ptr_eq(&e.incarnation, incarnation)).unwrap_or(accepted_by).clone();
-    let Some(admitted) = incarnation.admit(entrance.config.limits.connections) else { return };
+    // Settings may have changed since the acceptor began, and so may the listener: what waited in the queue of its
+    // socket is for the one that has it now.
+    let newest = view.snapshot().and_then(|s| s.owner(&accepted_by.incarnation, bound));
+    let entrance = newest.unwrap_or(accepted_by).clone();
+    let Some(admitted) = entrance.incarnation.admit(entrance.config.limits.connections) else { return };
     // Without it small responses wait for the client's acknowledgement; it fails only on a dead connection.
     let _ = stream.set_nodelay(true);
     let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
@@ -114,6 +121,9 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
             }
         }
     };
+    if entrance.tcp.is_some() {
+        return stream::carry(worker, conn, entrance, stream, BytesMut::new()).await;
+    }
     drop(entrance);
     let mut wire = Wire::new(stream, BytesMut::new());
     let protocol = match wire.io.alpn() {

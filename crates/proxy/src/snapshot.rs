@@ -9,15 +9,20 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use evergate_contract::config::{Listener, Name};
+use evergate_contract::config::{Listener, Name, Tcp};
 use evergate_reload::{Generation, Holders, RevisionId};
 use evergate_router::Table;
 use evergate_upstream::Cluster;
 
-use crate::{listen::Incarnation, route::Route};
+use crate::{
+    listen::{Bound, Incarnation},
+    route::Route,
+    share::Share,
+};
 
 /// What a request sees from its first byte to its last.
 pub(crate) struct Snapshot {
@@ -75,6 +80,15 @@ impl Snapshot {
     pub(crate) fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.get(*self.numbers.get(name)?)?.as_ref()
     }
+
+    /// Whose connections those are that a socket accepts: of that listener, while it lasts, or of the one that has taken
+    /// its place.
+    #[must_use]
+    pub(crate) fn owner(&self, incarnation: &Arc<Incarnation>, bound: &Arc<Bound>) -> Option<&Arc<Entrance>> {
+        let same = self.listeners.get(&incarnation.name);
+        let same = same.filter(|e| Arc::ptr_eq(&e.incarnation, incarnation));
+        same.or_else(|| self.listeners.values().find(|e| e.incarnation.bound.has(bound)))
+    }
 }
 
 /// A listener with its settings compiled.
@@ -89,6 +103,27 @@ pub(crate) struct Entrance {
     pub http1: bool,
     /// HTTP/2 may be spoken.
     pub http2: bool,
+    /// Present: what comes is carried there, and no HTTP is spoken.
+    pub tcp: Option<Onward>,
+}
+
+/// Where a listener forwards connections to.
+#[derive(Debug)]
+pub(crate) struct Onward {
+    /// The upstreams.
+    pub to: Share<Name>,
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// A connection is closed after so long a silence.
+    pub idle: Duration,
+}
+
+impl Onward {
+    /// As the document says.
+    #[must_use]
+    pub(crate) fn new(tcp: &Tcp) -> Onward {
+        Onward { to: Share::new(&tcp.forward, Name::clone), connect: *tcp.connect, idle: *tcp.idle }
+    }
 }
 
 /// The place where a change's way and a request's way meet.

@@ -12,7 +12,7 @@ use std::{
 
 use evergate_kit::{Rng, deadline::Clock};
 use evergate_upstream::Local;
-use evergate_wire::Outbox;
+use evergate_wire::{Outbox, tunnel::Scratch};
 use slab::Slab;
 
 use crate::{
@@ -40,6 +40,8 @@ pub(crate) struct Worker {
     pub meter: Meter,
     /// What this thread's connections have to send.
     pub outbox: Rc<Outbox>,
+    /// What this thread's tunnels read into.
+    pub scratch: Scratch,
     /// Pools and balancer positions of this thread.
     pub upstreams: Local,
     view: RefCell<Rc<View>>,
@@ -60,6 +62,7 @@ impl Worker {
         Rc::new(Worker {
             upstreams: Local::new(clock.clone(), outbox.clone(), index, seed),
             outbox,
+            scratch: Scratch::default(),
             rng: Rng::new(seed),
             meter: Meter::default(),
             view: RefCell::new(view),

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use evergate_contract::status::RequestCount;
+use evergate_contract::{config::Carried, status::RequestCount};
 
 use super::{text::reader, *};
 
@@ -9,7 +9,8 @@ fn endpoint(url: &str, health: HealthStatus, ejected: bool) -> EndpointStatus {
 }
 
 fn listener(address: &str, connections: u64, draining: bool) -> ListenerStatus {
-    ListenerStatus { name: "web".into(), address: address.to_owned(), tls: false, connections, draining }
+    let (name, address) = ("web".into(), address.to_owned());
+    ListenerStatus { name, address, tls: false, carries: Carried::Http, connections, draining }
 }
 
 fn traffic() -> Traffic {
@@ -20,6 +21,12 @@ fn traffic() -> Traffic {
         duration_buckets: vec![(0.005, 1), (f64::INFINITY, 4)],
         duration_sum: 0.5,
         refused: vec![("bad_request", 2)],
+        streams: vec![StreamCount {
+            listener: "db".into(),
+            ended: vec![("whole", 1), ("reset", 5)],
+            received: 7,
+            sent: 8,
+        }],
         ..Traffic::default()
     }
 }
@@ -29,6 +36,7 @@ fn every_family_reads_well() {
     let mut out = Exposition::default();
     reloads(&mut out, &Counters::default());
     requests(&mut out, &traffic());
+    streams(&mut out, &traffic().streams);
     listeners(&mut out, &[listener("a:1", 1, false), listener("a:1", 2, false), listener("a:1", 4, true)]);
     let endpoints = vec![
         endpoint("http://a", HealthStatus::Healthy, false),
@@ -57,6 +65,9 @@ fn every_family_reads_well() {
     let labels = [("method", "GET"), ("route", "api\"\\"), ("status", "200")];
     assert_eq!(value("gateway_requests_total", &labels), 3.0);
     assert_eq!(value("gateway_requests_refused_total", &[("reason", "bad_request")]), 2.0);
+    assert_eq!(value("gateway_streams_total", &[("listener", "db"), ("end", "reset")]), 5.0);
+    assert_eq!(value("gateway_stream_received_bytes_total", &[("listener", "db")]), 7.0);
+    assert_eq!(value("gateway_stream_sent_bytes_total", &[("listener", "db")]), 8.0);
     let live = [("listener", "web"), ("address", "a:1"), ("draining", "false")];
     assert_eq!(value("gateway_listener_connections", &live), 3.0);
     for (host, up) in [("http://a", 1.0), ("http://b", 1.0), ("http://c", 0.0), ("http://d", 0.0)] {

@@ -91,7 +91,12 @@ fn status_text(body: &Value, upstreams: &Value, paint: Paint) -> String {
     }
     rows.extend(state(body, paint));
     for listener in list(body, "/listeners") {
-        let scheme = if is_true(listener, "/tls") { "https" } else { "http" };
+        let scheme = match (at(listener, "/carries").as_str(), is_true(listener, "/tls")) {
+            ("tcp", false) => "tcp",
+            ("tcp", true) => "tls",
+            (_, false) => "http",
+            (_, true) => "https",
+        };
         let draining = if is_true(listener, "/draining") { ", draining" } else { "" };
         let open = show::count(number(listener, "/connections"), "connection");
         let address = format!("{scheme}://{}", at(listener, "/address"));

@@ -87,7 +87,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
                 Next::Cut => return,
                 Next::Tunnel(upstream) => {
                     if let Ok(h1) = Rc::try_unwrap(h1) {
-                        tunnel::run(worker, h1.wire.into_inner(), upstream).await;
+                        tunnel::upgraded(worker, h1.wire.into_inner(), upstream).await;
                     }
                     return;
                 }

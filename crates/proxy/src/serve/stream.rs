@@ -1,0 +1,55 @@
+//! A connection whose bytes are carried to an upstream as they are.
+//!
+//! Which upstream it is, is decided by the newest snapshot when the connection is ready to be carried; from then on
+//! it is a tunnel, and no change touches it.
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::BytesMut;
+use evergate_contract::{Fault, FaultKind};
+use evergate_upstream::{Tunnel, stream};
+use evergate_wire::{
+    Stream,
+    tunnel::{Side, Way},
+};
+
+use super::tunnel;
+use crate::{conn::Conn, meter::End, snapshot::Entrance, worker::Worker};
+
+/// Carries a connection. `early` was read from it already.
+pub(super) async fn carry(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    entrance: Arc<Entrance>,
+    io: Stream,
+    early: BytesMut,
+) {
+    let streams = worker.meter.streams(&conn.incarnation().name);
+    let entrance = conn.newest(&worker.view()).unwrap_or(entrance);
+    let idle = entrance.tcp.as_ref().map(|onward| onward.idle);
+    let end = match connect(worker, &entrance).await {
+        Ok(upstream) => {
+            drop(entrance);
+            let moved = |way, n| match way {
+                Way::Up => streams.received.add(n),
+                Way::Down => streams.sent.add(n),
+            };
+            tunnel::run(worker, Side { io, early }, upstream, idle, moved).await
+        }
+        Err(fault) => {
+            let cause = fault.cause.as_ref().map(tracing::field::display);
+            tracing::debug!(listener = %entrance.incarnation.name, code = fault.code(), cause, "stream not carried");
+            io.carrier().reset();
+            End::Unreachable
+        }
+    };
+    streams.ended(end);
+}
+
+async fn connect(worker: &Rc<Worker>, entrance: &Entrance) -> Result<Tunnel, Fault> {
+    let onward = entrance.tcp.as_ref().ok_or(FaultKind::Internal)?;
+    let name = onward.to.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
+    // By its name: a listener that was taken out just now may have forwarded to one that was as well.
+    let cluster = worker.view().snapshot().and_then(|s| s.cluster(name)).cloned();
+    stream::open(&worker.upstreams, &cluster.ok_or(FaultKind::NoEndpoint)?, onward.connect).await
+}
