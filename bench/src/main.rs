@@ -1,7 +1,7 @@
 //! Measurements that a claim of this project rests on. Each prints a table and writes its numbers to
 //! `bench/out/<name>.json`; the suite of all peers writes a report to `bench/results`.
 //!
-//! `cargo run --release -p bench -- <changes|websockets|broken|kill|all>`
+//! `cargo run --release -p bench -- <changes|websockets|broken|kill|workers|all>`
 //! `cargo run --release -p bench -- suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`
 #![allow(
     clippy::unwrap_used,
@@ -32,8 +32,9 @@ mod suite;
 mod table;
 mod template;
 mod websockets;
+mod workers;
 
-const NAMES: [&str; 4] = ["changes", "websockets", "broken", "kill"];
+const NAMES: [&str; 5] = ["changes", "websockets", "broken", "kill", "workers"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -51,6 +52,7 @@ async fn main() {
             "websockets" => websockets::run(&binary).await,
             "broken" => broken::run(&binary).await,
             "kill" => kill::run(&binary).await,
+            "workers" => workers::run(&binary).await,
             _ => unreachable!("one of NAMES"),
         };
         record(name, &numbers);

@@ -4,16 +4,15 @@
 //! Knows nothing of HTTP. A bound socket that nobody adopts gives its address and its file back.
 
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use evergate_kit::{
     Fds,
     fds::{self, Lease},
+    unix::{self, SocketFile, UnixError},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -32,22 +31,21 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody answers on the Unix socket.
-    #[error(
-        "another process answers on the admin socket {0}: is a gateway running on the same data directory?"
-    )]
-    Taken(PathBuf),
-    /// There is a file of that name that is no socket.
-    #[error("the admin socket cannot be made: {0} exists and is no socket")]
-    NoSocket(PathBuf),
-    /// The Unix socket cannot be made.
-    #[error("the admin socket {path} cannot be made: {source}")]
+    /// The Unix socket.
+    #[error("the admin socket {path} cannot be made: {source}{}", hint(source))]
     Unix {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: UnixError,
     },
+}
+
+fn hint(error: &UnixError) -> &'static str {
+    match error {
+        UnixError::Taken(_) => ": is a gateway running on the same data directory?",
+        _ => "",
+    }
 }
 
 impl BindError {
@@ -65,8 +63,7 @@ impl BindError {
     pub fn is_taken(&self) -> bool {
         match self {
             BindError::Tcp { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
-            BindError::Taken(_) => true,
-            _ => false,
+            BindError::Unix { source, .. } => matches!(source, UnixError::Taken(_)),
         }
     }
 }
@@ -145,71 +142,24 @@ fn listen(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
 /// A Unix socket and its file, which goes with it.
 #[derive(Debug)]
 pub(crate) struct UnixSocket {
+    // Before the socket, since it is to be dropped first.
+    _file: SocketFile,
     pub(crate) listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
-    lease: Lease,
 }
 
-impl Drop for UnixSocket {
-    fn drop(&mut self) {
-        // Another gateway may have put its own socket there since, or goes on with this one.
-        if self.lease.is_ours() && fs::symlink_metadata(&self.path).is_ok_and(|m| m.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Makes a Unix socket of mode 0600, and its folder if that is missing. A socket that nobody answers on is
-/// replaced; that of the process before is taken, if its file is still there.
+/// Makes a Unix socket of mode 0600. A socket that nobody answers on is replaced; that of the process before is taken.
 pub(crate) fn unix(path: &Path, fds: &Fds) -> Result<UnixSocket, BindError> {
-    let name = fds::unix(path);
-    if let Some((socket, lease)) = fds.inherit(&name)
-        && let Ok(inode) = fs::symlink_metadata(path).map(|found| found.ino())
-        && let Ok(listener) = adopted(socket.into()).and_then(UnixListener::from_std)
-    {
-        return Ok(UnixSocket { listener, path: path.to_owned(), inode, lease });
-    }
     let fail = |source| BindError::Unix { path: path.to_owned(), source };
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
-        fs::create_dir_all(folder).map_err(fail)?;
-    }
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(fail(e)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NoSocket(path.to_owned())),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(BindError::Taken(path.to_owned())),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {}
-            Err(e) => return Err(fail(e)),
-        },
-    }
-    let (listener, inode) = make(path).map_err(fail)?;
-    let lease = fds.hold(&name, &listener);
-    Ok(UnixSocket { listener, path: path.to_owned(), inode, lease })
-}
-
-/// Under another name first: the real name then appears with the right mode, and replaces a stale one in one step.
-fn make(path: &Path) -> io::Result<(UnixListener, u64)> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let draft = path.with_file_name(format!(".{}-{number}", std::process::id()));
-    let _ = fs::remove_file(&draft);
-    let listener = UnixListener::bind(&draft)?;
-    let named = fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))
-        .and_then(|()| fs::symlink_metadata(&draft))
-        .and_then(|m| fs::rename(&draft, path).map(|()| m.ino()));
-    match named {
-        Ok(inode) => Ok((listener, inode)),
-        Err(e) => {
-            let _ = fs::remove_file(&draft);
-            Err(e)
-        }
-    }
+    let (listener, file) = unix::listen(path, 0o600, fds).map_err(fail)?;
+    let listener =
+        adopted(Socket::from(std::os::fd::OwnedFd::from(listener))).and_then(UnixListener::from_std);
+    Ok(UnixSocket { _file: file, listener: listener.map_err(|e| fail(e.into()))? })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn tcp(address: SocketAddr, beside: Option<&TcpSocket>) -> Result<TcpSocket, BindError> {
@@ -234,66 +184,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_file_is_private_and_goes_with_its_owner() {
+    async fn the_socket_is_private_and_goes_with_its_owner() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/evergate.sock");
         let socket = unix(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(unix(&path).unwrap_err().is_taken());
         drop(socket);
-        assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn only_a_dead_socket_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let living = unix(&path).unwrap();
-        assert!(matches!(unix(&path), Err(BindError::Taken(_))));
-        // A crash leaves the file behind.
-        let copy = dir.path().join("copy");
-        fs::hard_link(&path, &copy).unwrap();
-        drop(living);
-        fs::rename(&copy, &path).unwrap();
-        let new = unix(&path).unwrap();
-        assert!(path.exists());
-        drop(new);
-        fs::write(&path, "mine").unwrap();
-        assert!(matches!(unix(&path), Err(BindError::NoSocket(_))));
-        assert_eq!(fs::read(&path).unwrap(), b"mine");
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_another_put_there_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let socket = unix(&path).unwrap();
-        fs::remove_file(&path).unwrap();
-        let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        drop(socket);
-        assert!(path.exists());
-    }
-
-    #[tokio::test]
-    async fn sockets_of_the_process_before_are_taken_and_their_files_left_to_the_next() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
-        let (fds, address) = (Fds::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (old_tcp, old_unix) = (tcp(address, None).unwrap(), super::unix(&path, &fds).unwrap());
-        let copy = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().unwrap();
-        use std::os::fd::AsFd;
-        let left = vec![
-            (fds::tcp(address, WHO), copy(old_tcp.listener.as_fd())),
-            (fds::unix(&path), copy(old_unix.listener.as_fd())),
-        ];
-        let next = Fds::new(left, None);
-        let new_tcp = super::tcp(address, None, &next).unwrap();
-        assert_eq!(new_tcp.listener.local_addr().unwrap(), old_tcp.listener.local_addr().unwrap());
-        let new_unix = super::unix(&path, &next).unwrap();
-        fds.leave();
-        drop(old_unix);
-        assert!(path.exists(), "the next process answers there");
-        drop(new_unix);
         assert!(!path.exists());
     }
 }

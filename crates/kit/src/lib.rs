@@ -2,13 +2,14 @@
 //! numbers, counters.
 //!
 //! What serves requests ([`deadline`], [`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
-//! ([`keep`], [`fds`]) may be shared. Nothing here reads the clock, the environment or a file.
+//! ([`keep`], [`fds`], [`unix`]) may be shared. Nothing here reads the clock or the environment.
 
 pub mod deadline;
 pub mod fds;
 pub mod keep;
 pub mod meter;
 pub mod rng;
+pub mod unix;
 
 pub use fds::Fds;
 pub use keep::Keep;

@@ -15,16 +15,16 @@ use std::{
 use evergate_conf::{Node, Report, path::Path};
 use evergate_contract::{
     Checked,
-    config::{self, Carried, Listener, Name, Objects, Protocol, Workers},
+    config::{self, Carried, Listener, Name, Objects, Place, Protocol, Workers},
 };
-use evergate_kit::{Fds, Keep};
+use evergate_kit::{Fds, Keep, unix::UnixError};
 use evergate_reload::{Build, Inputs};
 use evergate_router::{Change, Rule, Table};
 use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
-    listen::{Bound, Incarnation},
+    listen::{Bound, Incarnation, Opening, Places},
     meter::RouteLabel,
     route::Route,
     snapshot::{Entrance, Holds, Onward, Snapshot},
@@ -39,6 +39,8 @@ pub(crate) struct Workshop {
     pub crypto: Crypto,
     /// Listening sockets of this process and the one before.
     pub fds: Fds,
+    /// What is listened on.
+    pub places: Places,
     next_label: AtomicU32,
 }
 
@@ -239,7 +241,7 @@ impl Builder<'_> {
     fn listeners(&mut self, credentials: &HashMap<Name, Arc<Credential>>) -> HashMap<Name, Arc<Entrance>> {
         let mut open: Vec<Arc<Bound>> = Vec::new();
         if let Some(before) = self.before {
-            open.extend(before.snapshot.listeners.values().flat_map(|e| e.incarnation.bound.all()));
+            open.extend(before.snapshot.listeners.values().map(|e| e.bound.clone()));
         }
         let mut all = HashMap::new();
         let config = self.config;
@@ -262,19 +264,18 @@ impl Builder<'_> {
             Some(tls) => Some(self.handshake(name, listener, tls, credentials)?),
             None => None,
         };
-        let before = self.before.and_then(|b| b.snapshot.listeners.get(name)).map(|e| &e.incarnation);
-        let same = before.filter(|i| {
-            (i.bound.asked, i.tls, i.carries) == (listener.address.0, tls.is_some(), listener.carries())
-        });
-        let incarnation = match same {
-            Some(incarnation) => incarnation.clone(),
-            None => {
-                let bound = self.bound(name, listener, open)?;
-                Arc::new(Incarnation::new(name.clone(), bound, tls.is_some(), listener.carries()))
-            }
+        let before = self.before.and_then(|b| b.snapshot.listeners.get(name));
+        let (place, carries) = (listener.place(), listener.carries());
+        let same = before.filter(|e| e.config.is_same_as(listener));
+        let (incarnation, bound) = match same {
+            Some(before) => (Some(before.incarnation.clone()), before.bound.clone()),
+            None => (None, self.bound(name, &place, listener, open)?),
         };
+        let bound = self.enough(name, listener, bound)?;
+        let new = || Arc::new(Incarnation::new(name.clone(), bound.actual(), tls.is_some(), carries));
         Some(Entrance {
-            incarnation,
+            incarnation: incarnation.unwrap_or_else(new),
+            bound,
             config: listener.clone(),
             tls,
             http1: listener.protocols.contains(&Protocol::Http1),
@@ -283,24 +284,47 @@ impl Builder<'_> {
         })
     }
 
-    /// The socket of a listener that is new at its address; one that is open there already is taken over.
-    fn bound(&mut self, name: &Name, listener: &Listener, open: &mut Vec<Arc<Bound>>) -> Option<Arc<Bound>> {
-        let asked = listener.address.0;
-        if let Some(bound) = open.iter().find(|b| b.asked == asked && asked.port() != 0) {
+    /// The socket of a listener that is new at its place; one that is open there already is taken over.
+    fn bound(
+        &mut self,
+        name: &Name,
+        place: &Place,
+        listener: &Listener,
+        open: &mut Vec<Arc<Bound>>,
+    ) -> Option<Arc<Bound>> {
+        let any_port = place.address.ip().is_some_and(|ip| ip.port() == 0);
+        if let Some(bound) = open.iter().find(|b| b.place == *place && !any_port) {
             return Some(bound.clone());
         }
-        match Bound::at(asked, name, open, &self.shop.fds) {
-            Ok(bound) => {
-                let bound = Arc::new(bound);
-                open.push(bound.clone());
-                Some(bound)
-            }
+        let cx = Opening { options: &listener.socket, who: name, fds: &self.shop.fds };
+        self.shop.places.wait_for(place, open);
+        let bound = Bound::at(place, open, cx);
+        let bound = Arc::new(self.had(name, listener, bound)?);
+        self.shop.places.add(&bound);
+        open.push(bound.clone());
+        Some(bound)
+    }
+
+    /// As many sockets as workers, where each has its own.
+    fn enough(&mut self, name: &Name, listener: &Listener, bound: Arc<Bound>) -> Option<Arc<Bound>> {
+        if !listener.socket.reuse_port {
+            return Some(bound);
+        }
+        let cx = Opening { options: &listener.socket, who: name, fds: &self.shop.fds };
+        let more = bound.with(worker_count(self.config.workers), cx);
+        let more = self.had(name, listener, more)?;
+        if !Arc::ptr_eq(&more, &bound) {
+            self.shop.places.add(&more);
+        }
+        Some(more)
+    }
+
+    fn had<T>(&mut self, name: &Name, listener: &Listener, bound: Result<T, UnixError>) -> Option<T> {
+        let problem = |error| format!("cannot listen on {}: {error}", listener.address);
+        match bound {
+            Ok(bound) => Some(bound),
             Err(error) => {
-                self.problem(
-                    "bind",
-                    &object("listeners", name).join("address"),
-                    format!("cannot listen on {asked}: {error}"),
-                );
+                self.problem("bind", &object("listeners", name).join("address"), problem(error));
                 None
             }
         }

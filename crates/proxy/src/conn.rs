@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -14,7 +13,7 @@ use evergate_wire::h1::HeadLimits;
 use http::HeaderValue;
 
 use crate::{
-    listen::{Admitted, Incarnation},
+    listen::{Admitted, Incarnation, Peer},
     snapshot::{Entrance, Snapshot},
     view::View,
 };
@@ -59,9 +58,9 @@ impl Settings {
 pub(crate) struct Conn {
     admitted: Admitted,
     /// The client.
-    pub peer: SocketAddr,
-    /// The client's address as `X-Forwarded-For` has it.
-    pub forwarded_for: HeaderValue,
+    pub peer: Peer,
+    /// The client's address as `X-Forwarded-For` has it; a Unix socket has none.
+    pub forwarded_for: Option<HeaderValue>,
     protocol: Cell<Option<Protocol>>,
     settings: Cell<(u64, Settings)>,
     closing: Cell<bool>,
@@ -98,12 +97,12 @@ impl Drop for Held<'_> {
 impl Conn {
     /// A connection that was just accepted.
     #[must_use]
-    pub(crate) fn new(admitted: Admitted, peer: SocketAddr, settings: Settings) -> Conn {
-        let ip = peer.ip().to_canonical().to_string();
+    pub(crate) fn new(admitted: Admitted, peer: Peer, settings: Settings) -> Conn {
+        let text = peer.ip().map(|ip| ip.to_string());
         Conn {
             admitted,
             peer,
-            forwarded_for: HeaderValue::from_str(&ip).unwrap_or(HeaderValue::from_static("unknown")),
+            forwarded_for: text.and_then(|ip| HeaderValue::from_str(&ip).ok()),
             protocol: Cell::new(None),
             settings: Cell::new((0, settings)),
             closing: Cell::new(false),
@@ -211,16 +210,13 @@ mod tests {
     use evergate_contract::config::Carried;
 
     use super::*;
-    use crate::{listen::Bound, snapshot::Published, view::Shared};
+    use crate::{snapshot::Published, view::Shared};
 
     #[test]
     fn requests_and_their_connections_are_counted_apart() {
-        let bound = Arc::new(
-            Bound::at("127.0.0.1:0".parse().unwrap(), "a", &[], &evergate_kit::Fds::default()).unwrap(),
-        );
-        let listener = Arc::new(Incarnation::new("a".into(), bound, false, Carried::Http));
-        let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let config: Listener = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
+        let listener = Arc::new(Incarnation::new("a".into(), String::new(), false, Carried::Http));
+        let peer = Peer::Unix;
         let open = || Conn::new(listener.admit(None).unwrap(), peer, Settings::of(&config));
         let (one, two) = (open(), open());
         let shared = Shared {

@@ -21,6 +21,7 @@ use crate::{
     starter::Starter,
     thread::{self, Message},
     view::Shared,
+    worker::Rank,
 };
 
 /// A scrape does not wait longer for a worker; its counts are in the next one.
@@ -81,11 +82,13 @@ impl Gateway {
     pub(crate) fn set_workers(&self, count: usize) {
         for (i, worker) in lock(&self.workers).iter_mut().enumerate() {
             let accepting = i < count;
-            if worker.accepting != accepting {
-                worker.accepting = accepting;
-                worker.tell(if accepting { Message::Accept } else { Message::Retire });
-            }
-            worker.tell(Message::Adopt);
+            let before = std::mem::replace(&mut worker.accepting, accepting);
+            worker.tell(match (before, accepting) {
+                // Also those that did: others may have come or gone beside them.
+                (_, true) => Message::Accept(Rank { index: i, of: count }),
+                (true, false) => Message::Retire,
+                (false, false) => Message::Adopt,
+            });
         }
     }
 
@@ -172,7 +175,7 @@ impl Running for Gateway {
     fn listeners(&self) -> Vec<ListenerStatus> {
         let status = |incarnation: &Arc<Incarnation>, draining| ListenerStatus {
             name: incarnation.name.clone(),
-            address: incarnation.bound.actual.to_string(),
+            address: incarnation.actual.clone(),
             tls: incarnation.tls,
             carries: incarnation.carries,
             connections: incarnation.connections(),

@@ -18,7 +18,9 @@ const REQUEST_ID_MAX: usize = 128;
 /// Adds what tells the upstream of the client. What a client says of itself in `-Proto` and `-Host` is replaced; to
 /// `-For` the address that we see is appended.
 pub(crate) fn add_forwarded(headers: &mut Headers, conn: &Conn, via: &HeaderValue) {
-    add_to_list(headers, &FORWARDED_FOR, &conn.forwarded_for);
+    if let Some(address) = &conn.forwarded_for {
+        add_to_list(headers, &FORWARDED_FOR, address);
+    }
     let proto = HeaderValue::from_static(if conn.incarnation().tls { "https" } else { "http" });
     headers.insert(FORWARDED_PROTO, proto);
     headers.insert_from(FORWARDED_HOST, header::HOST);

@@ -13,7 +13,7 @@ use crate::{
     build::{self, Before, Workshop},
     gateway::Gateway,
     listen::Incarnation,
-    snapshot::{Published, Snapshot},
+    snapshot::{Entrance, Published, Snapshot},
     thread::Message,
     view::Shared,
 };
@@ -39,8 +39,8 @@ pub struct Prepared {
 }
 
 impl Plane {
-    /// A data plane that serves nothing until the first publication. It takes the sockets in `fds` in place of new ones. Health checks run on the given runtime, where
-    /// `on_health` is told of each verdict; it must not block.
+    /// A data plane that serves nothing until the first publication. It takes the sockets in `fds` in place of new ones.
+    /// Health checks run on the given runtime, where `on_health` is told of each verdict; it must not block.
     ///
     /// # Errors
     /// If the thread that frees old snapshots cannot be started.
@@ -95,6 +95,7 @@ impl Plane {
             let over = before.listeners.values().map(|e| &e.incarnation).filter(|i| !kept(i));
             over.for_each(|incarnation| self.gateway.end(incarnation));
         }
+        self.tune(&snapshot);
         let shared = self.gateway.shared();
         let before = shared.published.publish(snapshot.clone());
         self.gateway.set_workers(snapshot.workers);
@@ -105,6 +106,19 @@ impl Plane {
         let last = [before, self.live.replace((snapshot, config)).map(|(snapshot, _)| snapshot)];
         for snapshot in last.into_iter().flatten() {
             let _ = shared.reaper.send(snapshot);
+        }
+    }
+
+    /// Makes sockets what the document says, where it says something new.
+    fn tune(&self, snapshot: &Snapshot) {
+        for (name, entrance) in &snapshot.listeners {
+            let before = self.live.as_ref().and_then(|(before, _)| before.listeners.get(name));
+            let same = |before: &Arc<Entrance>| {
+                Arc::ptr_eq(&before.config, &entrance.config) && Arc::ptr_eq(&before.bound, &entrance.bound)
+            };
+            if !before.is_some_and(same) {
+                entrance.bound.tune(&entrance.config.socket);
+            }
         }
     }
 

@@ -5,21 +5,18 @@ mod h2;
 mod stream;
 mod tunnel;
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use evergate_contract::config::Protocol;
 use evergate_kit::deadline::Deadline;
-use evergate_wire::{Socket, Stream, Wire};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-};
+use evergate_wire::{Plain, Socket, Stream, Wire};
+use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::{
     conn::{Conn, Settings},
-    listen::Bound,
+    listen::{Acceptor, Listening, Peer, accept_now},
     snapshot::Entrance,
     worker::Worker,
 };
@@ -29,16 +26,19 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Wait after a failed accept (no descriptors left, say): the queue is kept by the kernel meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Accepts on a listener's sockets until the tasks are aborted.
-pub(crate) fn accepting(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Vec<JoinHandle<()>> {
-    let sockets = entrance.incarnation.bound.all().into_iter();
-    sockets.map(|bound| tokio::task::spawn_local(accept(worker.clone(), entrance.clone(), bound))).collect()
+/// Accepts on a socket until the task is aborted.
+pub(crate) fn accepting(
+    worker: &Rc<Worker>,
+    entrance: &Arc<Entrance>,
+    socket: &Arc<Listening>,
+) -> JoinHandle<()> {
+    tokio::task::spawn_local(accept(worker.clone(), entrance.clone(), socket.clone()))
 }
 
-async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) {
-    let listener = loop {
-        match bound.for_worker().and_then(TcpListener::from_std) {
-            Ok(listener) => break listener,
+async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, socket: Arc<Listening>) {
+    let acceptor = loop {
+        match Acceptor::new(&socket) {
+            Ok(acceptor) => break acceptor,
             Err(error) => {
                 tracing::error!(listener = %entrance.incarnation.name, %error, "cannot accept, trying again");
             }
@@ -46,8 +46,8 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) 
         tokio::time::sleep(ACCEPT_RETRY).await;
     };
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => begin(&worker, &entrance, &bound, stream, peer),
+        match acceptor.accept().await {
+            Ok((stream, peer)) => begin(&worker, &entrance, &socket, stream, peer),
             // Another worker was told first that the gateway drains, and closed the socket.
             Err(_) if entrance.incarnation.is_over() => return,
             Err(error) => {
@@ -59,30 +59,25 @@ async fn accept(worker: Rc<Worker>, entrance: Arc<Entrance>, bound: Arc<Bound>) 
 }
 
 /// Takes what waits in the queue of a socket that is about to close; its connections get one answer each.
-pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>, bound: &Arc<Bound>) {
-    let Ok(listener) = bound.for_worker() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
-        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            begin(worker, entrance, bound, stream, peer);
-        }
+pub(crate) fn accept_waiting(worker: &Rc<Worker>, entrance: &Arc<Entrance>, socket: &Arc<Listening>) {
+    while let Ok((stream, peer)) = accept_now(socket) {
+        begin(worker, entrance, socket, stream, peer);
     }
 }
 
 fn begin(
     worker: &Rc<Worker>,
     accepted_by: &Arc<Entrance>,
-    bound: &Arc<Bound>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    socket: &Arc<Listening>,
+    stream: Plain,
+    peer: Peer,
 ) {
     let view = worker.view();
     // Settings may have changed since the acceptor began, and so may the listener: what waited in the queue of its
     // socket is for the one that has it now.
-    let newest = view.snapshot().and_then(|s| s.owner(&accepted_by.incarnation, bound));
+    let newest = view.snapshot().and_then(|s| s.owner(&accepted_by.incarnation, socket));
     let entrance = newest.unwrap_or(accepted_by).clone();
     let Some(admitted) = entrance.incarnation.admit(entrance.config.limits.connections) else { return };
-    // Without it small responses wait for the client's acknowledgement; it fails only on a dead connection.
-    let _ = stream.set_nodelay(true);
     let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
     let registered = Registered { key: worker.register(&conn), worker: worker.clone() };
     tokio::task::spawn_local(async move {
@@ -105,7 +100,7 @@ impl Drop for Registered {
     }
 }
 
-async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, stream: TcpStream) {
+async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, stream: Plain) {
     let settings = Settings::of(&entrance.config);
     let deadline = worker.clock.deadline();
     let (http1, http2) = (entrance.http1, entrance.http2);

@@ -19,7 +19,7 @@ use evergate_router::Table;
 use evergate_upstream::Cluster;
 
 use crate::{
-    listen::{Bound, Incarnation},
+    listen::{Bound, Incarnation, Listening},
     route::Route,
     share::Share,
 };
@@ -84,17 +84,23 @@ impl Snapshot {
     /// Whose connections those are that a socket accepts: of that listener, while it lasts, or of the one that has taken
     /// its place.
     #[must_use]
-    pub(crate) fn owner(&self, incarnation: &Arc<Incarnation>, bound: &Arc<Bound>) -> Option<&Arc<Entrance>> {
+    pub(crate) fn owner(
+        &self,
+        incarnation: &Arc<Incarnation>,
+        socket: &Arc<Listening>,
+    ) -> Option<&Arc<Entrance>> {
         let same = self.listeners.get(&incarnation.name);
         let same = same.filter(|e| Arc::ptr_eq(&e.incarnation, incarnation));
-        same.or_else(|| self.listeners.values().find(|e| e.incarnation.bound.has(bound)))
+        same.or_else(|| self.listeners.values().find(|e| e.bound.all().any(|s| Arc::ptr_eq(s, socket))))
     }
 }
 
 /// A listener with its settings compiled.
 pub(crate) struct Entrance {
-    /// Its socket, for as long as its identity stays.
+    /// The listener, for as long as its identity stays.
     pub incarnation: Arc<Incarnation>,
+    /// Its sockets.
+    pub bound: Arc<Bound>,
     /// Its settings.
     pub config: Arc<Listener>,
     /// Present: connections begin with this handshake.

@@ -12,7 +12,12 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use crate::{doors::Doors, meter::Sum, view::Shared, worker::Worker};
+use crate::{
+    doors::Doors,
+    meter::Sum,
+    view::Shared,
+    worker::{Rank, Worker},
+};
 
 /// How often idle upstream connections are looked through.
 const SWEEP_MS: u64 = 1000;
@@ -21,8 +26,8 @@ const SWEEP_MS: u64 = 1000;
 pub(crate) enum Message {
     /// A snapshot was published: look at it also if no request comes.
     Adopt,
-    /// Accept connections.
-    Accept,
+    /// Accept connections, that part of them where each worker has its own.
+    Accept(Rank),
     /// Leave new connections to the others; end when nothing is open any more.
     Retire,
     /// Do not end, even if nothing is open: there will be work again.
@@ -96,10 +101,10 @@ async fn serve(worker: &Rc<Worker>, inbox: &mut mpsc::UnboundedReceiver<Message>
 fn handle(worker: &Rc<Worker>, message: Message, ending: &mut bool) {
     match message {
         Message::Adopt => drop(worker.view()),
-        Message::Accept => worker.set_accepting(true),
+        Message::Accept(rank) => worker.set_accepting(Some(rank)),
         Message::Retire => {
             *ending = true;
-            worker.set_accepting(false);
+            worker.set_accepting(None);
         }
         Message::Stay(reply) => {
             *ending = false;

@@ -22,6 +22,22 @@ use crate::{
     view::{Shared, View},
 };
 
+/// A worker's place among those that accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    /// Which one it is, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Rank {
+    /// True if this worker takes what comes to that socket of a listener whose sockets are dealt out.
+    pub(crate) fn has(self, socket: usize) -> bool {
+        socket % self.of.max(1) == self.index
+    }
+}
+
 /// What follows each snapshot that a worker takes over.
 pub(crate) trait Follow {
     /// Does what the snapshot says from now on.
@@ -47,7 +63,7 @@ pub(crate) struct Worker {
     view: RefCell<Rc<View>>,
     epoch: Cell<u64>,
     conns: RefCell<Slab<Rc<Conn>>>,
-    accepting: Cell<bool>,
+    accepting: Cell<Option<Rank>>,
     draining: Cell<bool>,
     doors: Box<dyn Follow>,
     date: RefCell<(u64, http::HeaderValue)>,
@@ -68,7 +84,7 @@ impl Worker {
             view: RefCell::new(view),
             epoch: Cell::new(0),
             conns: RefCell::default(),
-            accepting: Cell::new(false),
+            accepting: Cell::new(None),
             draining: Cell::new(false),
             doors,
             date: RefCell::new((0, http::HeaderValue::from_static(""))),
@@ -123,21 +139,25 @@ impl Worker {
         date.1.clone()
     }
 
-    /// Lets connections in, or leaves them to the others. What is open goes on either way.
-    pub(crate) fn set_accepting(self: &Rc<Worker>, on: bool) {
-        self.accepting.set(on);
-        self.adopt();
+    /// Lets its share of connections in, or leaves all to the others. What is open goes on either way.
+    pub(crate) fn set_accepting(self: &Rc<Worker>, rank: Option<Rank>) {
+        if self.accepting.replace(rank) == rank {
+            // Nothing new but, perhaps, a snapshot.
+            drop(self.view());
+        } else {
+            self.adopt();
+        }
     }
 
-    /// True if it lets connections in.
-    pub(crate) fn is_accepting(&self) -> bool {
+    /// Its share, if it lets connections in.
+    pub(crate) fn accepting(&self) -> Option<Rank> {
         self.accepting.get()
     }
 
     /// Lets no connections in, and closes politely those that are there.
     pub(crate) fn drain(self: &Rc<Worker>) {
         self.draining.set(true);
-        self.set_accepting(false);
+        self.set_accepting(None);
         self.close_politely(|_| true);
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,11 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::{
@@ -184,6 +189,10 @@ impl From<std::io::Error> for Failure {
 pub struct Door {
     /// Its address.
     pub address: SocketAddr,
+    /// Present: a Unix socket instead of the address.
+    pub unix: Option<PathBuf>,
+    /// What is sent before all else, also before TLS.
+    pub preface: Vec<u8>,
     /// Present: over TLS, asking for this name.
     pub tls: Option<(Arc<ClientConfig>, String)>,
     /// HTTP/2, over TLS by ALPN and otherwise with prior knowledge.
@@ -194,13 +203,26 @@ impl Door {
     /// HTTP/1.1 in clear text.
     #[must_use]
     pub fn clear(address: SocketAddr) -> Door {
-        Door { address, tls: None, h2: false }
+        Door { address, unix: None, preface: Vec::new(), tls: None, h2: false }
+    }
+
+    /// HTTP/1.1 in clear text by a Unix socket.
+    #[must_use]
+    pub fn unix(path: impl Into<PathBuf>) -> Door {
+        Door { unix: Some(path.into()), ..Door::clear(SocketAddr::from(([0, 0, 0, 0], 0))) }
+    }
+
+    /// The same, with bytes that are sent before all else.
+    #[must_use]
+    pub fn preface(mut self, bytes: impl Into<Vec<u8>>) -> Door {
+        self.preface = bytes.into();
+        self
     }
 
     /// HTTP/1.1 over TLS. The configuration should offer `http/1.1`.
     #[must_use]
     pub fn tls(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Door {
-        Door { address, tls: Some((config, name.to_owned())), h2: false }
+        Door { tls: Some((config, name.to_owned())), ..Door::clear(address) }
     }
 
     /// The same by HTTP/2.
@@ -219,15 +241,22 @@ impl Door {
     }
 
     async fn dial_now(&self) -> Result<(BoxIo, Option<CertificateDer<'static>>), Failure> {
-        let tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let Some((config, name)) = &self.tls else { return Ok((Box::new(tcp), None)) };
+        let mut plain: BoxIo = match &self.unix {
+            Some(path) => Box::new(UnixStream::connect(path).await?),
+            None => {
+                let tcp = TcpStream::connect(self.address).await?;
+                tcp.set_nodelay(true)?;
+                Box::new(tcp)
+            }
+        };
+        plain.write_all(&self.preface).await?;
+        let Some((config, name)) = &self.tls else { return Ok((plain, None)) };
         let name = ServerName::try_from(name.clone()).map_err(|e| Failure::Bad(e.to_string()))?;
         let mut config = Arc::clone(config);
         if self.h2 {
             Arc::make_mut(&mut config).alpn_protocols = vec![b"h2".to_vec()];
         }
-        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        let tls = TlsConnector::from(config).connect(name, plain).await?;
         let state = tls.get_ref().1;
         if self.h2 && state.alpn_protocol() != Some(b"h2") {
             return Err(Failure::Bad("the server did not choose h2".to_owned()));

@@ -293,6 +293,8 @@ impl Gate {
             Signal::Hangup => rustix::process::Signal::HUP,
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Interrupt => rustix::process::Signal::INT,
+            Signal::Pause => rustix::process::Signal::STOP,
+            Signal::Resume => rustix::process::Signal::CONT,
         };
         let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a process id"), signal).expect("still running");
@@ -330,6 +332,10 @@ pub enum Signal {
     Terminate,
     /// Stop; at once the second time.
     Interrupt,
+    /// Not understood, but obeyed: stand still.
+    Pause,
+    /// Go on.
+    Resume,
 }
 
 /// The document with an admin address, unless it has one.

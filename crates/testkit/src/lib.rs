@@ -17,6 +17,7 @@ pub mod handshakes;
 pub mod io;
 pub mod load;
 pub mod mutate;
+pub mod net;
 pub mod paced;
 pub mod patch;
 pub mod ports;

@@ -82,6 +82,15 @@ fn stat(pid: u32) -> Option<(u32, u64)> {
     Some((u32::try_from(number(1)?).ok()?, number(11)? + number(12)?))
 }
 
+/// True if no thread of it runs since it was told to stand still.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let state = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    let stats = threads.map(|thread| std::fs::read_to_string(thread.expect("a thread").path().join("stat")));
+    stats.into_iter().all(|stat| stat.is_ok_and(|stat| state(&stat)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

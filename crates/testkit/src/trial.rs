@@ -5,6 +5,7 @@ pub mod broken;
 pub mod changes;
 pub mod crash;
 pub mod websockets;
+pub mod workers;
 
 use std::time::Duration;
 

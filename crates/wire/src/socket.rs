@@ -1,4 +1,4 @@
-//! A TCP socket whose small writes wait for the end of the executor's turn, and then go out one after the other.
+//! A connection whose small writes wait for the end of the executor's turn, and then go out one after the other.
 //!
 //! A worker that has several requests at hand would by itself switch from reading one to writing the next and
 //! back. Writing them all in a row costs the kernel less, since it stays in the same code and wakes each peer
@@ -22,6 +22,8 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
+
+use crate::plain::Plain;
 
 /// A write up to this is copied and waits; a larger one goes out at once, if nothing waits before it.
 const SMALL: usize = 4 << 10;
@@ -97,13 +99,19 @@ impl Carrier for TcpStream {
     }
 }
 
-/// A TCP connection of a worker.
+impl Carrier for Plain {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Plain::poll_read_ready(self, cx)
+    }
+}
+
+/// A connection of a worker.
 #[derive(Debug)]
 pub struct Socket(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    tcp: RefCell<TcpStream>,
+    plain: RefCell<Plain>,
     outbox: Rc<Outbox>,
     waiting: RefCell<Waiting>,
 }
@@ -137,9 +145,9 @@ enum State {
 impl Socket {
     /// A connected socket whose writes go by that outbox.
     #[must_use]
-    pub fn new(tcp: TcpStream, outbox: &Rc<Outbox>) -> Socket {
+    pub fn new(plain: impl Into<Plain>, outbox: &Rc<Outbox>) -> Socket {
         Socket(Rc::new(Shared {
-            tcp: RefCell::new(tcp),
+            plain: RefCell::new(plain.into()),
             outbox: outbox.clone(),
             waiting: RefCell::default(),
         }))
@@ -149,7 +157,7 @@ impl Socket {
     pub fn reset(&self) {
         // It fails only on a socket that is dead already.
         let _ =
-            rustix::net::sockopt::set_socket_linger(&*self.0.tcp.borrow(), Some(std::time::Duration::ZERO));
+            rustix::net::sockopt::set_socket_linger(&*self.0.plain.borrow(), Some(std::time::Duration::ZERO));
         self.0.waiting.borrow_mut().bytes.clear();
     }
 
@@ -162,7 +170,7 @@ impl Socket {
 
 impl Carrier for Socket {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.tcp.borrow().poll_read_ready(cx)
+        self.0.plain.borrow().poll_read_ready(cx)
     }
 
     fn unsent(&self) -> usize {
@@ -245,10 +253,10 @@ impl Shared {
 
     /// False if the kernel takes no more until the peer has read.
     fn try_send(&self) -> bool {
-        let (tcp, mut waiting) = (self.tcp.borrow(), self.waiting.borrow_mut());
+        let (plain, mut waiting) = (self.plain.borrow(), self.waiting.borrow_mut());
         while !waiting.bytes.is_empty() && waiting.error.is_none() {
-            let write = || Ok(rustix::net::send(&*tcp, &waiting.bytes, SendFlags::NOSIGNAL)?);
-            match tcp.try_io(Interest::WRITABLE, write) {
+            let write = || Ok(rustix::net::send(&*plain, &waiting.bytes, SendFlags::NOSIGNAL)?);
+            match plain.try_io(Interest::WRITABLE, write) {
                 Ok(n) => {
                     waiting.bytes.advance(n);
                     waiting.sent += n as u64;
@@ -271,7 +279,7 @@ impl Shared {
                 }
                 waiting.drainer = Some(cx.waker().clone());
             }
-            let writable = ready!(self.tcp.borrow().poll_write_ready(cx));
+            let writable = ready!(self.plain.borrow().poll_write_ready(cx));
             if let Err(e) = writable {
                 self.waiting.borrow_mut().error = Some(e.kind());
             }
@@ -290,7 +298,7 @@ impl Shared {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.tcp.borrow_mut()).poll_read(cx, buf)
+        Pin::new(&mut *self.0.plain.borrow_mut()).poll_read(cx, buf)
     }
 }
 
@@ -309,7 +317,7 @@ impl AsyncWrite for Socket {
         let mut room = ready!(waiting.poll_room(cx))?;
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         if length > SMALL && waiting.bytes.is_empty() {
-            let n = ready!(Pin::new(&mut *shared.tcp.borrow_mut()).poll_write_vectored(cx, pieces))?;
+            let n = ready!(Pin::new(&mut *shared.plain.borrow_mut()).poll_write_vectored(cx, pieces))?;
             waiting.sent += n as u64;
             return Poll::Ready(Ok(n));
         }
@@ -337,7 +345,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
-        Pin::new(&mut *self.0.tcp.borrow_mut()).poll_shutdown(cx)
+        Pin::new(&mut *self.0.plain.borrow_mut()).poll_shutdown(cx)
     }
 }
 

@@ -10,7 +10,7 @@ use evergate_conf::{Report, suggest};
 use super::index::{Index, Mentions};
 use crate::{
     at::At,
-    config::{Address, Carried, Config, Name, Route, Target, Upstream, Way},
+    config::{Carried, Config, ListenAddress, Name, Place, Route, Target, Upstream, Way},
     decode::Decoded,
 };
 
@@ -40,24 +40,38 @@ pub(super) fn rules(decoded: &Decoded<'_>, before: Option<(&Config, &Index)>, re
 }
 
 fn addresses(config: &Config, admin_is_known: bool, root: At<'_>, report: &mut Report) {
-    let admin = config.admin.address;
-    let mut by_port: BTreeMap<u16, Vec<(&Name, Address)>> = BTreeMap::new();
+    let admin = Place { address: ListenAddress::Ip(config.admin.address.0), v6_only: false };
+    let mut by_port: BTreeMap<Option<u16>, Vec<(&Name, Place)>> = BTreeMap::new();
     let listeners = root.key("listeners");
     for (name, listener) in &config.listeners {
-        let address = listener.address;
+        let place = listener.place();
+        let address = &place.address;
         let listener = listeners.key(name);
         let at = listener.key("address");
+        let port = address.ip().map(|ip| ip.port());
         // Port 0 is another port each time.
-        if admin_is_known && address.0.port() != 0 && address.overlaps(&admin) {
-            at.problem("address_clash", format!("`{address}` is taken by the admin API at {admin}"), report)
-                .help("give the listener or `admin.address` another port");
+        if admin_is_known && port != Some(0) && place.overlaps(&admin) {
+            at.problem(
+                "address_clash",
+                format!("`{address}` is taken by the admin API at {}", admin.address),
+                report,
+            )
+            .help("give the listener or `admin.address` another port");
         }
-        let neighbours = by_port.entry(address.0.port()).or_default();
-        if let Some((other, taken)) = neighbours.iter().find(|(_, taken)| taken.overlaps(&address)) {
-            let message = format!("`{address}` is taken by listener `{other}` at {taken}");
+        if let (ListenAddress::Unix(path), Some(socket)) = (address, &config.admin.socket)
+            && admin_is_known
+            && path == socket.as_path()
+        {
+            let message = format!("`{address}` is taken by the admin API");
+            at.problem("address_clash", message, report)
+                .help("give the listener or `admin.socket` another path");
+        }
+        let neighbours = by_port.entry(port).or_default();
+        if let Some((other, taken)) = neighbours.iter().find(|(_, taken)| taken.overlaps(&place)) {
+            let message = format!("`{address}` is taken by listener `{other}` at {}", taken.address);
             at.problem("address_clash", message, report);
         }
-        neighbours.push((name, address));
+        neighbours.push((name, place));
     }
 }
 

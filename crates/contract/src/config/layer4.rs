@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Tcp {
 }
 
 /// What a listener that carries no requests may have besides.
-const TCP_KEYS: &[&str] = &["address", "limits", "tcp", "timeouts", "tls"];
+const TCP_KEYS: &[&str] = &["address", "limits", "socket", "tcp", "timeouts", "tls"];
 
 /// A forward of a listener, and where it stands.
 pub(crate) struct Way<'a> {
@@ -104,7 +104,7 @@ impl Listener {
     /// True if connections of this listener belong to `other` as well: it is the same listener with other settings.
     #[must_use]
     pub fn is_same_as(&self, other: &Listener) -> bool {
-        let identity = |l: &Listener| (l.address, l.tls.is_some(), l.carries());
+        let identity = |l: &Listener| (l.place(), l.tls.is_some(), l.carries());
         identity(self) == identity(other)
     }
 

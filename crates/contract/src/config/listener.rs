@@ -9,8 +9,11 @@ use crate::at::{At, Rules};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// `127.0.0.1:8080`, `[::1]:8080`, or `:8080` for every IPv4 and IPv6 address.
-    pub address: Address,
+    /// `127.0.0.1:8080`, `[::1]:8080`, `:8080` for every IPv4 and IPv6 address, or `unix:/run/web.sock`.
+    pub address: ListenAddress,
+    /// What the socket is like.
+    #[serde(default)]
+    pub socket: SocketOptions,
     /// What may be spoken. Over TLS the client chooses by ALPN, in clear text by its first bytes (RFC 9113 §3.3).
     #[serde(default = "both_protocols")]
     pub protocols: Vec<Protocol>,
@@ -98,6 +101,14 @@ pub struct Timeouts {
     pub body: Span,
 }
 
+impl Listener {
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { address: self.address.clone(), v6_only: self.socket.v6_only }
+    }
+}
+
 fn both_protocols() -> Vec<Protocol> {
     vec![Protocol::Http2, Protocol::Http1]
 }
@@ -127,6 +138,7 @@ pub struct Certificate {
 impl Rules for Listener {
     fn rules(&self, at: At<'_>, report: &mut Report) {
         self.layer4_rules(at, report);
+        self.socket.rules(&self.address, at.key("socket"), report);
         let protocols = at.key("protocols");
         protocols.not_empty(&self.protocols, "a listener speaks at least one protocol", report);
         protocols.once(&self.protocols, |a, b| a == b, report);

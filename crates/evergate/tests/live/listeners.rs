@@ -47,6 +47,22 @@ async fn a_listener_is_added_and_removed() {
 }
 
 #[tokio::test]
+async fn a_listener_comes_back_faster_than_workers_see_it_go() {
+    let mut stand = Stand::with(BIN, json!({ "routes": { "all": { "listeners": null } } })).await;
+    let crowd = stand.bystanders().await;
+    let tcp = Door::clear(ports::free());
+    let unix = Door::unix(stand.path().join("web.sock"));
+    let path = format!("unix:{}", stand.path().join("web.sock").display());
+    for _ in 0..20 {
+        let more = json!({ "tcp": { "address": tcp.address }, "unix": { "address": path } });
+        stand.apply(json!({ "listeners": more })).await;
+        assert_eq!((status(&tcp).await, status(&unix).await), (Ok(200), Ok(200)));
+        stand.apply(json!({ "listeners": { "tcp": null, "unix": null } })).await;
+    }
+    crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
 async fn a_removed_listener_refuses_while_its_requests_go_on() {
     let address = ports::free();
     let more = json!({ "listeners": { "more": { "address": address } } });

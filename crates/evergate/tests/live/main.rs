@@ -3,6 +3,7 @@
 mod connections;
 mod listeners;
 mod process;
+mod sockets;
 mod state;
 mod upstreams;
 
