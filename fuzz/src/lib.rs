@@ -5,6 +5,7 @@
 //! any compiler.
 
 mod conf;
+mod hello;
 mod reload;
 mod router;
 mod site;
@@ -14,7 +15,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its binary and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("yaml", conf::yaml),
     ("toml", conf::toml),
     ("json", conf::json),
@@ -24,6 +25,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("request_head", wire::request_head),
     ("response_head", wire::response_head),
     ("chunked_body", wire::chunked_body),
+    ("hello", hello::hello),
     ("route", router::route),
     ("rewrite", router::rewrite),
     ("site", site::site),

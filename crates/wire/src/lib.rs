@@ -8,6 +8,7 @@ pub mod body;
 pub mod h1;
 pub mod h2;
 pub mod headers;
+pub mod hello;
 pub mod hop;
 pub mod parts;
 pub mod plain;
@@ -17,6 +18,7 @@ pub mod tunnel;
 
 pub use body::{Body, BodyError, Frame, Payload};
 pub use headers::Headers;
+pub use hello::{Hello, HelloError};
 pub use parts::{RequestParts, ResponseParts};
 pub use plain::Plain;
 pub use socket::{Carrier, Outbox, Socket};
