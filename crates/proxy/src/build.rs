@@ -26,8 +26,9 @@ use evergate_upstream::{Build as ClusterBuild, Cluster};
 use crate::{
     listen::{Bound, Incarnation, Opening, Places},
     meter::RouteLabel,
+    onward::{ByName, Onward},
     route::Route,
-    snapshot::{Entrance, Holds, Onward, Snapshot},
+    snapshot::{Entrance, Holds, Snapshot},
 };
 
 /// What building needs and what outlives every snapshot.
@@ -280,7 +281,9 @@ impl Builder<'_> {
             tls,
             http1: listener.protocols.contains(&Protocol::Http1),
             http2: listener.protocols.contains(&Protocol::Http2),
+            carries: listener.carries(),
             tcp: listener.tcp.as_ref().map(Onward::new),
+            passthrough: ByName::new(&listener.passthrough),
         })
     }
 

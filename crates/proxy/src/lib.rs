@@ -13,6 +13,7 @@ mod gateway;
 mod headers;
 mod listen;
 mod meter;
+mod onward;
 mod plane;
 mod reply;
 mod route;

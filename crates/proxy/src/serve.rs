@@ -2,17 +2,20 @@
 
 mod h1;
 mod h2;
+mod passthrough;
 mod stream;
 mod tunnel;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use evergate_contract::config::Protocol;
+use evergate_contract::config::{Carried, Protocol};
 use evergate_kit::deadline::Deadline;
 use evergate_wire::{Plain, Socket, Stream, Wire};
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
+
+use passthrough::Passed;
 
 use crate::{
     conn::{Conn, Settings},
@@ -103,24 +106,37 @@ impl Drop for Registered {
 async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, stream: Plain) {
     let settings = Settings::of(&entrance.config);
     let deadline = worker.clock.deadline();
-    let (http1, http2) = (entrance.http1, entrance.http2);
-    let socket = Socket::new(stream, &worker.outbox);
-    let stream = match &entrance.tls {
-        None => Stream::Tcp(socket),
-        Some(config) => {
-            deadline.arm(settings.header_timeout);
-            match deadline.guard(TlsAcceptor::from(config.clone()).accept(socket)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(TlsStream::Server(stream))),
-                Ok(Err(error)) => return tracing::debug!(peer = %conn.peer, %error, "TLS handshake failed"),
-                Err(_) => return,
+    deadline.arm(settings.header_timeout);
+    let mut wire = Wire::new(Stream::Tcp(Socket::new(stream, &worker.outbox)), BytesMut::new());
+    if entrance.passthrough.is_some() {
+        match passthrough::sort(worker, conn, &entrance, &mut wire, &deadline).await {
+            Some(Passed::Onward(onward)) => {
+                return stream::carry(worker, conn, onward, wire.io, wire.input).await;
             }
+            Some(Passed::Here) => {}
+            None => return,
         }
-    };
-    if entrance.tcp.is_some() {
-        return stream::carry(worker, conn, entrance, stream, BytesMut::new()).await;
     }
+    if let Some(config) = &entrance.tls {
+        let Some((socket, early)) = passthrough::unread(wire) else { return };
+        let handshake = TlsAcceptor::from(config.clone()).accept_with(socket, |tls| feed(tls, &early));
+        match deadline.guard(handshake).await {
+            Ok(Ok(stream)) => {
+                wire = Wire::new(Stream::Tls(Box::new(TlsStream::Server(stream))), BytesMut::new());
+            }
+            Ok(Err(error)) => return tracing::debug!(peer = %conn.peer, %error, "TLS handshake failed"),
+            Err(_) => return,
+        }
+    }
+    if entrance.carries == Carried::Tcp {
+        let newest = conn.newest(&worker.view());
+        let onward = newest.as_deref().unwrap_or(&entrance).tcp.clone();
+        let Some(onward) = onward else { return };
+        drop((newest, entrance));
+        return stream::carry(worker, conn, onward, wire.io, wire.input).await;
+    }
+    let (http1, http2) = (entrance.http1, entrance.http2);
     drop(entrance);
-    let mut wire = Wire::new(stream, BytesMut::new());
     let protocol = match wire.io.alpn() {
         Some(b"h2") => Protocol::Http2,
         Some(_) => Protocol::Http1,
@@ -138,6 +154,15 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
     match protocol {
         Protocol::Http1 => h1::serve(worker, conn, wire, deadline).await,
         Protocol::Http2 => h2::serve(worker, conn, wire, deadline).await,
+    }
+}
+
+/// Gives the handshake what was read before it. What is wrong with it the handshake says itself.
+fn feed(tls: &mut rustls::ServerConnection, mut early: &[u8]) {
+    while !early.is_empty() && tls.read_tls(&mut early).is_ok_and(|n| n > 0) {
+        if tls.process_new_packets().is_err() {
+            return;
+        }
     }
 }
 

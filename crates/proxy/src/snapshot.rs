@@ -9,19 +9,18 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use evergate_contract::config::{Listener, Name, Tcp};
+use evergate_contract::config::{Carried, Listener, Name};
 use evergate_reload::{Generation, Holders, RevisionId};
 use evergate_router::Table;
 use evergate_upstream::Cluster;
 
 use crate::{
     listen::{Bound, Incarnation, Listening},
+    onward::{ByName, Onward},
     route::Route,
-    share::Share,
 };
 
 /// What a request sees from its first byte to its last.
@@ -109,27 +108,12 @@ pub(crate) struct Entrance {
     pub http1: bool,
     /// HTTP/2 may be spoken.
     pub http2: bool,
-    /// Present: what comes is carried there, and no HTTP is spoken.
-    pub tcp: Option<Onward>,
-}
-
-/// Where a listener forwards connections to.
-#[derive(Debug)]
-pub(crate) struct Onward {
-    /// The upstreams.
-    pub to: Share<Name>,
-    /// Until there is a connection.
-    pub connect: Duration,
-    /// A connection is closed after so long a silence.
-    pub idle: Duration,
-}
-
-impl Onward {
-    /// As the document says.
-    #[must_use]
-    pub(crate) fn new(tcp: &Tcp) -> Onward {
-        Onward { to: Share::new(&tcp.forward, Name::clone), connect: *tcp.connect, idle: *tcp.idle }
-    }
+    /// What they carry.
+    pub carries: Carried,
+    /// Present: what comes is carried there.
+    pub tcp: Option<Arc<Onward>>,
+    /// Present: TLS that is passed on by names.
+    pub passthrough: Option<ByName>,
 }
 
 /// The place where a change's way and a request's way meet.

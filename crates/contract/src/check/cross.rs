@@ -123,25 +123,26 @@ fn ways<'a>(decoded: &'a Decoded<'_>, report: &mut Report) -> BTreeSet<&'a str> 
 
 fn way_references(decoded: &Decoded<'_>, way: &Way<'_>, listener: At<'_>, report: &mut Report) {
     for (i, Target { upstream, .. }) in way.to.to.iter().enumerate() {
-        let found = decoded.config.upstreams.get(upstream);
-        if found.is_some_and(|found| found.carries() == way.wants) {
+        let found = decoded.config.upstreams.get(upstream).map(|found| (found, way.fits(found)));
+        if matches!(found, Some((_, Ok(())))) {
             continue;
         }
         let section = listener.key(way.section);
         let named = way.name.map(|name| section.key(name));
         let forward = named.as_ref().unwrap_or(&section).key("forward");
-        let (to, wants) = (forward.key("to"), way.wants);
+        let to = forward.key("to");
         let item = to.item(i);
         match found {
-            Some(found) => unfit(upstream, found, wants, item.key("upstream"), report),
+            Some((found, Err(wanted))) => unfit(upstream, found, wanted, item.key("upstream"), report),
+            Some((_, Ok(()))) => {}
             None => missing("upstream", upstream, decoded, item.key("upstream"), report),
         }
     }
 }
 
 /// An upstream whose endpoints take something else than is sent there.
-fn unfit(name: &str, found: &Upstream, wants: Carried, at: At<'_>, report: &mut Report) {
-    let (are, wanted) = (found.carries().schemes(), wants.schemes());
+fn unfit(name: &str, found: &Upstream, wanted: &str, at: At<'_>, report: &mut Report) {
+    let are = found.carries().schemes();
     let message = format!("the endpoints of upstream `{name}` are {are}, here they have to be {wanted}");
     at.problem("wrong_upstream", message, report)
         .help("an upstream for both is written twice, with endpoints for each");
@@ -178,7 +179,7 @@ fn route_references(
         let to = to.key("to");
         let item = to.item(i);
         match found {
-            Some(found) => unfit(upstream, found, Carried::Http, item.key("upstream"), report),
+            Some(found) => unfit(upstream, found, Carried::Http.schemes(), item.key("upstream"), report),
             None => missing("upstream", upstream, decoded, item.key("upstream"), report),
         }
     }

@@ -438,6 +438,32 @@ fn what_is_carried_has_to_fit() {
 }
 
 #[test]
+fn passthrough_is_by_names() {
+    let check = |tls: &str, names: &str, expected: &[&[&str]]| {
+        check_rows(
+            &format!(
+                "certificates: {{ c: {{ cert: a, key: b }} }}\n\
+                 listeners: {{ l: {{ address: ':1', passthrough: {{ {names} }}{tls} }}, o: {{ address: ':2', tls: {{ certificates: [c] }} }} }}\n\
+                 upstreams: {{ u: {{ endpoints: ['tcp://a:1'] }}, s: {{ endpoints: ['tls://a:1'] }} }}\n\
+                 routes: {{ r: {{ respond: {{}}, listeners: [o] }} }}",
+            ),
+            expected,
+        );
+    };
+    let (tls, unused) = (", tls: { certificates: [c] }", &["~unused upstreams.s"][..]);
+    check(tls, "a.b: u, '*.b': { forward: u, idle: 1s }", &[unused]);
+    check("", "a.b: u", &[unused]);
+    check("", "a.b: u, A.b: u", &[&["duplicate listeners.l.passthrough.\"a.b\""]]);
+    for bad in ["'*'", "a.*", "'[::1]'", "127.0.0.1", "a:443", "''"] {
+        check(tls, &format!("{bad}: u"), &[&["bad_host listeners.l.passthrough", "by TLS"]]);
+    }
+    check(tls, "a.b: x", &[&["unknown_name listeners.l.passthrough.\"a.b\""]]);
+    check(tls, "a.b: s", &[&["wrong_upstream listeners.l.passthrough.\"a.b\"", "passed on as it came"]]);
+    check(", protocols: [h2]", "a.b: u", &[&["no_effect listeners.l.protocols", "forwards TCP"]]);
+    check(", timeouts: { header: 1s }", "a.b: u", &[unused]);
+}
+
+#[test]
 fn what_http_needs_has_no_effect_on_streams() {
     check_rows(
         "listeners: { db: { address: ':2', tcp: pg, protocols: [h2], limits: { connections: 5, headers: 7 }, \
@@ -447,6 +473,7 @@ fn what_http_needs_has_no_effect_on_streams() {
         &[
             &["no_effect listeners.db.protocols", "`protocols` has no effect: the listener forwards TCP"],
             &["no_effect listeners.db.limits.headers"],
+            &["no_effect listeners.db.timeouts.header"],
             &["no_effect listeners.db.timeouts.idle"],
             &["no_effect upstreams.pg.pool", "streams are carried"],
             &["no_effect upstreams.pg.protocol"],

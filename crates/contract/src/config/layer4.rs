@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Tcp {
 }
 
 /// What a listener that carries no requests may have besides.
-const TCP_KEYS: &[&str] = &["address", "limits", "socket", "tcp", "timeouts", "tls"];
+const TCP_KEYS: &[&str] = &["address", "limits", "passthrough", "socket", "tcp", "timeouts", "tls"];
 
 /// A forward of a listener, and where it stands.
 pub(crate) struct Way<'a> {
@@ -90,15 +90,39 @@ pub(crate) struct Way<'a> {
     pub(crate) name: Option<&'a str>,
     /// The upstreams.
     pub(crate) to: &'a Forward,
-    /// What they have to take.
-    pub(crate) wants: Carried,
+}
+
+impl Way<'_> {
+    /// Whether the upstream takes what is sent there; says what it has to be.
+    pub(crate) fn fits(&self, upstream: &Upstream) -> Result<(), &'static str> {
+        if upstream.carries() != Carried::Tcp {
+            return Err(Carried::Tcp.schemes());
+        }
+        if self.name.is_some() && upstream.endpoints.iter().any(Endpoint::is_tls) {
+            // The client's own TLS is passed on: it would be wrapped once more.
+            return Err("`tcp://`, since TLS is passed on as it came");
+        }
+        Ok(())
+    }
+}
+
+fn sni_pattern(name: &str) -> Result<(), &'static str> {
+    // Addresses are no names of a server (RFC 6066 §3).
+    if name.starts_with('[') || name.parse::<std::net::IpAddr>().is_ok() {
+        return Err("it is an address");
+    }
+    if name == "*" {
+        return Err("a name stands behind it, as in `*.example.com`");
+    }
+    predicate::host_pattern(name)
 }
 
 impl Listener {
     /// What it carries.
     #[must_use]
     pub fn carries(&self) -> Carried {
-        if self.tcp.is_some() { Carried::Tcp } else { Carried::Http }
+        let only_passes = !self.passthrough.is_empty() && self.tls.is_none();
+        if self.tcp.is_some() || only_passes { Carried::Tcp } else { Carried::Http }
     }
 
     /// True if connections of this listener belong to `other` as well: it is the same listener with other settings.
@@ -110,20 +134,44 @@ impl Listener {
 
     /// Where it forwards to by itself.
     pub(crate) fn forwards(&self) -> impl Iterator<Item = Way<'_>> {
-        self.tcp.iter().map(|tcp| Way { section: "tcp", name: None, to: &tcp.forward, wants: Carried::Tcp })
+        let tcp = self.tcp.iter().map(|tcp| Way { section: "tcp", name: None, to: &tcp.forward });
+        tcp.chain(self.passthrough.iter().map(|(name, tcp)| Way {
+            section: "passthrough",
+            name: Some(name),
+            to: &tcp.forward,
+        }))
     }
 
     /// What can be said of this part of a listener alone.
     pub(super) fn layer4_rules(&self, at: At<'_>, report: &mut Report) {
         if let Some(tcp) = &self.tcp {
             tcp.rules(at.key("tcp"), report);
-            let why = "the listener forwards TCP, no HTTP is spoken there";
-            at.only(TCP_KEYS, why, report);
-            for (key, known) in [("limits", &["connections"]), ("timeouts", &["header"])] {
-                if let Some(part) = at.part(key) {
-                    part.only(known, why, report);
-                }
+        }
+        let names = at.key("passthrough");
+        for (i, (name, tcp)) in self.passthrough.iter().enumerate() {
+            let at = names.key(name);
+            tcp.rules(at, report);
+            if let Err(why) = sni_pattern(name) {
+                at.key_problem("bad_host", format!("`{name}` is no name to ask for by TLS: {why}"), report);
             }
+            if self.passthrough.keys().take(i).any(|earlier| earlier.eq_ignore_ascii_case(name)) {
+                at.key_problem("duplicate", format!("`{name}` is there twice"), report);
+            }
+        }
+        if self.carries() == Carried::Tcp {
+            self.no_http(at, report);
+        }
+    }
+
+    fn no_http(&self, at: At<'_>, report: &mut Report) {
+        let why = "the listener forwards TCP, no HTTP is spoken there";
+        at.only(TCP_KEYS, why, report);
+        if let Some(limits) = at.part("limits") {
+            limits.only(&["connections"], why, report);
+        }
+        if let Some(timeouts) = at.part("timeouts") {
+            let shakes_hands = self.tls.is_some() || !self.passthrough.is_empty();
+            timeouts.only(if shakes_hands { &["header"] } else { &[] }, why, report);
         }
     }
 }

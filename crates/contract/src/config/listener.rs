@@ -24,6 +24,11 @@ pub struct Listener {
     /// spoken here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,
+    /// TLS that is passed on as it came, by the name that the client asks for (SNI): `db.example.com`, or
+    /// `*.example.org` for one or more labels in front; the exact name wins, then the longest. What it is not for is for
+    /// the rest of the listener: `tls` ends it here, `tcp` without `tls` carries it; with neither it is refused.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passthrough: BTreeMap<String, Tcp>,
     /// What a client may send at most.
     #[serde(default)]
     pub limits: Limits,
@@ -93,7 +98,8 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the first byte of a request to the end of its headers, and for a TLS handshake; later answers 408. 1ms to 24h.
+    /// From the first byte of a request to the end of its headers, later answers 408; and for a TLS handshake, and before
+    /// it for the name where there is `passthrough`. 1ms to 24h.
     pub header: Span,
     /// A kept-alive connection without a request is closed after this. 1ms to 24h.
     pub idle: Span,

@@ -231,7 +231,7 @@ impl TextMatch {
 }
 
 /// A name, an address, or `*.` and a name. Names have letters, digits, `-` and `_` (RFC 1123 §2.1, and what is in use).
-fn host_pattern(host: &str) -> Result<(), &'static str> {
+pub(super) fn host_pattern(host: &str) -> Result<(), &'static str> {
     if let Some(ip) = host.strip_prefix('[') {
         let ip = ip.strip_suffix(']').ok_or("a port is not part of it")?;
         return ip.parse::<std::net::Ipv6Addr>().map(drop).map_err(|_| "it is no IPv6 address");

@@ -1,5 +1,7 @@
 //! What is carried that is not HTTP: streams of bytes, while everything around them changes.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's own functions fail the test")]
 
+mod passthrough;
 mod stand;
 mod tcp;
 

@@ -1,5 +1,4 @@
 //! A gateway with a TCP listener before two echoing backends.
-#![expect(clippy::unwrap_used, reason = "a test's own functions fail the test")]
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -16,10 +16,17 @@ pub(crate) enum End {
     Idle,
     /// There was no connection to an endpoint.
     Unreachable,
+    /// It asked for no name that is known, or not well.
+    Refused,
 }
 
-const ENDS: [(End, &str); 4] =
-    [(End::Whole, "whole"), (End::Reset, "reset"), (End::Idle, "idle"), (End::Unreachable, "unreachable")];
+const ENDS: [(End, &str); 5] = [
+    (End::Whole, "whole"),
+    (End::Reset, "reset"),
+    (End::Idle, "idle"),
+    (End::Unreachable, "unreachable"),
+    (End::Refused, "refused"),
+];
 
 /// Streams of one listener.
 #[derive(Debug, Default)]
@@ -78,14 +85,15 @@ mod tests {
     #[test]
     fn ends_are_told_apart() {
         let meter = StreamMeter::default();
-        for (end, times) in [(End::Whole, 1), (End::Reset, 2), (End::Idle, 3), (End::Unreachable, 4)] {
-            (0..times).for_each(|_| meter.ended(end));
+        for ((end, _), times) in ENDS.iter().zip(1..) {
+            (0..times).for_each(|_| meter.ended(*end));
         }
         meter.received.add(5);
         let mut sum = meter.counts();
         sum.merge(&meter.counts());
         let count = sum.into_count("db".into());
-        assert_eq!(count.ended, [("whole", 2), ("reset", 4), ("idle", 6), ("unreachable", 8)]);
+        let expected = [("whole", 2), ("reset", 4), ("idle", 6), ("unreachable", 8), ("refused", 10)];
+        assert_eq!(count.ended, expected);
         assert_eq!((count.received, count.sent), (10, 0));
     }
 }

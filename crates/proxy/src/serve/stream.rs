@@ -14,22 +14,23 @@ use evergate_wire::{
 };
 
 use super::tunnel;
-use crate::{conn::Conn, meter::End, snapshot::Entrance, worker::Worker};
+use crate::{conn::Conn, meter::End, onward::Onward, worker::Worker};
 
 /// Carries a connection. `early` was read from it already.
 pub(super) async fn carry(
     worker: &Rc<Worker>,
     conn: &Conn,
-    entrance: Arc<Entrance>,
+    onward: Arc<Onward>,
     io: Stream,
     early: BytesMut,
 ) {
-    let streams = worker.meter.streams(&conn.incarnation().name);
-    let entrance = conn.newest(&worker.view()).unwrap_or(entrance);
-    let idle = entrance.tcp.as_ref().map(|onward| onward.idle);
-    let end = match connect(worker, &entrance).await {
+    let listener = &conn.incarnation().name;
+    let streams = worker.meter.streams(listener);
+    let idle = Some(onward.idle);
+    let connected = connect(worker, &onward).await;
+    drop(onward);
+    let end = match connected {
         Ok(upstream) => {
-            drop(entrance);
             let moved = |way, n| match way {
                 Way::Up => streams.received.add(n),
                 Way::Down => streams.sent.add(n),
@@ -38,7 +39,7 @@ pub(super) async fn carry(
         }
         Err(fault) => {
             let cause = fault.cause.as_ref().map(tracing::field::display);
-            tracing::debug!(listener = %entrance.incarnation.name, code = fault.code(), cause, "stream not carried");
+            tracing::debug!(%listener, code = fault.code(), cause, "stream not carried");
             io.carrier().reset();
             End::Unreachable
         }
@@ -46,8 +47,7 @@ pub(super) async fn carry(
     streams.ended(end);
 }
 
-async fn connect(worker: &Rc<Worker>, entrance: &Entrance) -> Result<Tunnel, Fault> {
-    let onward = entrance.tcp.as_ref().ok_or(FaultKind::Internal)?;
+async fn connect(worker: &Rc<Worker>, onward: &Onward) -> Result<Tunnel, Fault> {
     let name = onward.to.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
     // By its name: a listener that was taken out just now may have forwarded to one that was as well.
     let cluster = worker.view().snapshot().and_then(|s| s.cluster(name)).cloned();
