@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::node::FileId;
+use crate::{Limits, node::FileId};
 
 /// Names, folders and (while a load is under way) the text of everything that was read. Numbers stay the
 /// same for the same path from load to load.
@@ -21,8 +22,16 @@ pub struct Files {
 struct Source {
     name: PathBuf,
     folder: PathBuf,
-    text: Option<Arc<str>>,
+    text: Text,
     epoch: u64,
+}
+
+#[derive(Debug)]
+enum Text {
+    Held(Arc<str>),
+    /// It was not read, since it is what it was.
+    OnDisk,
+    Forgotten,
 }
 
 impl Files {
@@ -42,23 +51,28 @@ impl Files {
     /// Frees the texts; snippets are not found any more.
     pub fn forget_texts(&mut self) {
         for source in &mut self.sources {
-            source.text = None;
+            source.text = Text::Forgotten;
         }
     }
 
     /// The number of a file, which lies in that absolute folder. [`FileId::NONE`] if this load has used all
     /// 65,535 numbers.
     pub fn file(&mut self, path: &Path, folder: &Path, text: Option<Arc<str>>) -> FileId {
-        self.intern(path, folder, text)
+        self.intern(path, folder, text.map_or(Text::Forgotten, Text::Held))
+    }
+
+    /// The same of a file whose text need not be read, unless it is asked for.
+    pub fn on_disk(&mut self, path: &Path, folder: &Path) -> FileId {
+        self.intern(path, folder, Text::OnDisk)
     }
 
     /// The number of a text that is no file, such as `overlay` or `built-in`. Relative paths in it start
     /// from the folder.
     pub fn named(&mut self, name: &str, folder: &Path, text: Option<Arc<str>>) -> FileId {
-        self.intern(Path::new(name), folder, text)
+        self.intern(Path::new(name), folder, text.map_or(Text::Forgotten, Text::Held))
     }
 
-    fn intern(&mut self, name: &Path, folder: &Path, text: Option<Arc<str>>) -> FileId {
+    fn intern(&mut self, name: &Path, folder: &Path, text: Text) -> FileId {
         let source = Source { name: name.to_owned(), folder: folder.to_owned(), text, epoch: self.epoch };
         let known = self.by_name.get(name).copied();
         let Some(id) = known.or_else(|| self.free_id()) else { return FileId::NONE };
@@ -99,11 +113,34 @@ impl Files {
         self.source(id).map(|s| s.folder.as_path())
     }
 
-    /// Its text, if it is still kept.
+    /// Its text, if it is not forgotten; read now if it was not read.
     #[must_use]
-    pub fn text(&self, id: FileId) -> Option<&Arc<str>> {
-        self.source(id)?.text.as_ref()
+    pub fn text(&self, id: FileId) -> Option<Arc<str>> {
+        let source = self.source(id)?;
+        match &source.text {
+            Text::Held(text) => Some(Arc::clone(text)),
+            Text::OnDisk => read(&source.folder.join(source.name.file_name()?)),
+            Text::Forgotten => None,
+        }
     }
+
+    /// True if its text was read in this load.
+    #[cfg(test)]
+    pub(crate) fn is_held(&self, id: FileId) -> bool {
+        self.source(id).is_some_and(|source| matches!(source.text, Text::Held(_)))
+    }
+}
+
+/// A file that was of a good length when it was last read.
+fn read(path: &Path) -> Option<Arc<str>> {
+    // Opening a pipe would wait for ever.
+    if !std::fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let most = u64::try_from(Limits::default().bytes).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    std::fs::File::open(path).ok()?.take(most).read_to_string(&mut text).ok()?;
+    Some(text.into())
 }
 
 #[cfg(test)]

@@ -4,16 +4,18 @@
 //! merged before it, so that it has the last word. A file counts once, where it is first named.
 
 mod run;
+mod stamp;
 mod variables;
 
 use std::{
     collections::HashMap,
     path::{Path as FsPath, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use self::{
-    run::{Document, Run},
+    run::{Cached, Document, Run},
     variables::Expand,
 };
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
     schema::{PathPattern, Patterns},
 };
 
-/// Reads documents. Keeps what it read, so that of a hundred files only those that changed are parsed.
+/// Reads documents. Keeps what it read, so that of a hundred files only those that changed are read and parsed.
 pub struct Loader {
     files: Files,
     patterns: Patterns,
@@ -34,7 +36,8 @@ pub struct Loader {
     pinned: Patterns,
     limits: Limits,
     env: Env,
-    cache: HashMap<PathBuf, Arc<Document>>,
+    cache: HashMap<PathBuf, Cached>,
+    now: fn() -> SystemTime,
     inputs: Vec<Input>,
     /// The files of the last good load, and what they made.
     last: Option<(Vec<Arc<Document>>, Node)>,
@@ -85,6 +88,7 @@ impl Loader {
             limits: Limits::default(),
             env: Arc::new(|name| std::env::var(name).ok()),
             cache: HashMap::new(),
+            now: || SystemTime::UNIX_EPOCH,
             inputs: Vec::new(),
             last: None,
         }
@@ -105,6 +109,14 @@ impl Loader {
         self
     }
 
+    /// Sets how to ask what time it is, by the clock of the file systems: a file that was left alone for a while when it was
+    /// read need not be read again while it looks the same. Without this every load reads everything.
+    #[must_use]
+    pub fn with_clock(mut self, now: fn() -> SystemTime) -> Loader {
+        self.now = now;
+        self
+    }
+
     /// The files and texts known by number; texts are those of the last load.
     #[must_use]
     pub fn files(&self) -> &Files {
@@ -120,6 +132,11 @@ impl Loader {
     #[must_use]
     pub fn inputs(&self) -> &[Input] {
         &self.inputs
+    }
+
+    /// Has the next load read every file, also one that shows no sign of a change: somebody asks, who may know better.
+    pub fn distrust(&mut self) {
+        self.cache.values_mut().for_each(Cached::distrust);
     }
 
     /// Reads files and folders and merges them in the order given. Of a folder: all `*.yaml`, `*.yml`, `*.toml` and

@@ -6,6 +6,7 @@ mod snippet;
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     fmt,
     path::{Path as FsPath, PathBuf},
 };
@@ -177,13 +178,14 @@ impl Report {
     /// The first [`SNIPPETS`] get their line: of a mistake that 100,000 routes share, nobody reads more.
     pub fn locate(&mut self, files: &Files) {
         let mut left = SNIPPETS;
+        let mut texts = HashMap::new();
         for d in &mut self.diagnostics {
             let Some(name) = files.name(d.place.file).filter(|_| d.at.is_none()) else { continue };
             d.at = Some(Position { file: name.to_owned(), line: d.place.line, column: d.place.column });
             if d.snippet.is_none() && d.place.line > 0 && left > 0 {
                 left -= 1;
-                d.snippet =
-                    files.text(d.place.file).and_then(|text| snippet::line(text, d.place.line, d.sensitive));
+                let text = texts.entry(d.place.file).or_insert_with(|| files.text(d.place.file)).as_ref();
+                d.snippet = text.and_then(|text| snippet::line(text, d.place.line, d.sensitive));
             }
         }
     }

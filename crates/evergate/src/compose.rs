@@ -73,7 +73,7 @@ impl Gate {
 
 /// Reads documents of this program.
 pub(crate) fn loader() -> Loader {
-    Loader::new(&paths(&schema()))
+    Loader::new(&paths(&schema())).with_clock(std::time::SystemTime::now)
 }
 
 impl Target for Gate {

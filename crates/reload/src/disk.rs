@@ -35,9 +35,12 @@ impl Disk {
         Disk { loader, roots, built_in, folder, fresh: Inputs::new(), looked_at }
     }
 
-    /// The files, merged, and the digest of them and of what they refer to.
-    pub(crate) fn load(&mut self, known: &Inputs) -> Result<(Node, Digest), Report> {
+    /// The files, merged, and the digest of them and of what they refer to. Without distrust those are read that may have changed.
+    pub(crate) fn load(&mut self, known: &Inputs, distrust: bool) -> Result<(Node, Digest), Report> {
         let read_at = DiskTime::now();
+        if distrust {
+            self.loader.distrust();
+        }
         let loaded = if self.roots.is_empty() { None } else { Some(self.loader.load(&self.roots)) };
         let inputs = if loaded.is_some() { self.loader.inputs().to_vec() } else { Vec::new() };
         self.looked_at = (inputs, read_at);

@@ -181,7 +181,7 @@ impl Engine {
             return;
         }
         let (what, load) = match turn.draft.intent {
-            Intent::Reload { insist } => (What::Files { insist }, Ok(Load::Files)),
+            Intent::Reload { insist } => (What::Files { insist }, Ok(Load::Files { distrust: insist })),
             Intent::Patch(body) => (What::Patch, to_load(body)),
             Intent::Replace(body) => (What::Replace, to_load(body)),
             Intent::Rollback(Some(id)) => (What::Rollback, Ok(Load::Revision(id))),

@@ -1,13 +1,19 @@
 //! One load: from roots through includes to the files in their order.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{File, Metadata},
     io::Read,
     path::{Path as FsPath, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
-use super::{Input, InputKind, Loader, top_of};
+use super::{
+    Input, InputKind, Loader,
+    stamp::{self, Stamp},
+    top_of,
+};
 use crate::{
     format::Format,
     node::{Digest, FileId, Map, Node, Place, Value},
@@ -26,6 +32,19 @@ pub(super) struct Document {
     pub(super) node: Node,
 }
 
+/// A document that is kept, and how its file looked.
+pub(super) struct Cached {
+    document: Arc<Document>,
+    /// While the file looks so, it says the same; `None` if its looks do not tell.
+    stamp: Option<Stamp>,
+}
+
+impl Cached {
+    pub(super) fn distrust(&mut self) {
+        self.stamp = None;
+    }
+}
+
 pub(super) struct Run<'a> {
     loader: &'a mut Loader,
     report: Report,
@@ -37,6 +56,8 @@ pub(super) struct Run<'a> {
     inside: Vec<PathBuf>,
     /// Paths whose documents are still of use.
     used: HashSet<PathBuf>,
+    /// Where folders really are.
+    folders: HashMap<PathBuf, PathBuf>,
 }
 
 impl<'a> Run<'a> {
@@ -49,6 +70,7 @@ impl<'a> Run<'a> {
             seen: HashSet::new(),
             inside: Vec::new(),
             used: HashSet::new(),
+            folders: HashMap::new(),
         }
     }
 
@@ -80,14 +102,20 @@ impl<'a> Run<'a> {
         wanted: impl Fn(&str) -> bool,
         from: Option<Place>,
     ) -> Vec<PathBuf> {
+        let name = |entry: std::fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            let wanted = !name.starts_with('.') && wanted(&name);
+            // The folder says of most what they are; of a link it does not say where it leads.
+            let is_file = || entry.file_type().is_ok_and(|t| t.is_file());
+            (wanted && (is_file() || !folder.join(&name).is_dir())).then_some(name)
+        };
         let mut names: Vec<String> = match std::fs::read_dir(folder) {
-            Ok(entries) => entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect(),
+            Ok(entries) => entries.filter_map(|e| name(e.ok()?)).collect(),
             Err(error) => {
                 self.unreadable(folder, from, &error);
                 Vec::new()
             }
         };
-        names.retain(|name| !name.starts_with('.') && wanted(name) && !folder.join(name).is_dir());
         names.sort();
         let digest = Some(Digest::of(names.join("\0").as_bytes()));
         self.inputs.insert((absolute(folder), InputKind::Folder), digest);
@@ -96,7 +124,37 @@ impl<'a> Run<'a> {
 
     /// A file, after all that it includes. `from` is where it was included.
     fn file(&mut self, path: &FsPath, from: Option<Place>) {
+        let (real, metadata) = self.real(path);
+        self.found(path, real, metadata.as_ref(), from);
+    }
+
+    /// Where a file really is, and what the system says of it.
+    fn real(&mut self, path: &FsPath) -> (PathBuf, Option<Metadata>) {
+        if let Some(full) = self.in_real_folder(path)
+            && let Ok(metadata) = std::fs::symlink_metadata(&full)
+            && metadata.is_file()
+        {
+            return (full, Some(metadata));
+        }
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| absolute(path));
+        let metadata = std::fs::metadata(&real).ok();
+        (real, metadata)
+    }
+
+    /// A path without links but perhaps the last. Of a hundred files in a folder the way there is looked at once.
+    fn in_real_folder(&mut self, path: &FsPath) -> Option<PathBuf> {
+        let (folder, name) = (path.parent()?, path.file_name()?);
+        if let Some(real) = self.folders.get(folder) {
+            return Some(real.join(name));
+        }
+        let shown = if folder.as_os_str().is_empty() { FsPath::new(".") } else { folder };
+        let real = std::fs::canonicalize(shown).ok()?;
+        let full = real.join(name);
+        self.folders.insert(folder.to_owned(), real);
+        Some(full)
+    }
+
+    fn found(&mut self, path: &FsPath, real: PathBuf, metadata: Option<&Metadata>, from: Option<Place>) {
         if let Some(place) = from
             && self.inside.contains(&real)
         {
@@ -112,7 +170,7 @@ impl<'a> Run<'a> {
         if !self.seen.insert(real.clone()) {
             return;
         }
-        let Some(document) = self.read(path, from) else { return };
+        let Some(document) = self.document(path, metadata, from) else { return };
         self.inside.push(real);
         for (text, place) in &document.includes {
             self.include(path, text, *place);
@@ -144,9 +202,12 @@ impl<'a> Run<'a> {
 
     /// What a pattern found; a file that finds itself is not meant.
     fn included(&mut self, by: &FsPath, files: &[PathBuf], place: Place) {
-        let own = std::fs::canonicalize(by).ok();
-        for file in files.iter().filter(|file| std::fs::canonicalize(file).ok() != own) {
-            self.file(file, Some(place));
+        let (own, _) = self.real(by);
+        for file in files {
+            let (real, metadata) = self.real(file);
+            if real != own {
+                self.found(file, real, metadata.as_ref(), Some(place));
+            }
         }
     }
 
@@ -162,11 +223,34 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn read(&mut self, path: &FsPath, from: Option<Place>) -> Option<Arc<Document>> {
+    /// A file as it was, if it looks as it did, or read.
+    fn document(
+        &mut self,
+        path: &FsPath,
+        metadata: Option<&Metadata>,
+        from: Option<Place>,
+    ) -> Option<Arc<Document>> {
         let key = absolute(path);
+        let known = self.loader.cache.get(&key);
+        let Some(Cached { document, stamp: Some(stamp) }) = known else { return self.read(path, key, from) };
+        if metadata.map(Stamp::of) != Some(*stamp) {
+            return self.read(path, key, from);
+        }
+        let document = Arc::clone(document);
+        let folder = key.parent().unwrap_or(FsPath::new("/"));
+        if self.loader.files.on_disk(path, folder) != document.file {
+            return self.read(path, key, from);
+        }
+        self.inputs.insert((key.clone(), InputKind::Document), Some(document.digest));
+        self.used.insert(key);
+        Some(document)
+    }
+
+    fn read(&mut self, path: &FsPath, key: PathBuf, from: Option<Place>) -> Option<Arc<Document>> {
         let input = (key.clone(), InputKind::Document);
-        let bytes = match read_bytes(path, self.loader.limits.bytes) {
-            Ok(bytes) => bytes,
+        let now = (self.loader.now)();
+        let (bytes, stamp) = match read_bytes(path, self.loader.limits.bytes, now) {
+            Ok(read) => read,
             Err(error) => {
                 self.inputs.insert(input, None);
                 self.unreadable(path, from, &error);
@@ -190,12 +274,12 @@ impl<'a> Run<'a> {
             self.report.file_problem("limit", path, "too many files");
             return None;
         }
-        let known = self.loader.cache.get(&key).filter(|d| d.digest == digest && d.file == file);
-        let document = match known.map(Arc::clone) {
-            Some(document) => document,
+        let known = self.loader.cache.get(&key).map(|cached| &cached.document);
+        let document = match known.filter(|d| d.digest == digest && d.file == file) {
+            Some(document) => Arc::clone(document),
             None => self.parse(path, &text, digest, file, &folder)?,
         };
-        self.loader.cache.insert(key.clone(), Arc::clone(&document));
+        self.loader.cache.insert(key.clone(), Cached { document: Arc::clone(&document), stamp });
         self.used.insert(key);
         Some(document)
     }
@@ -239,15 +323,20 @@ fn has_star(path: &FsPath) -> bool {
     path.to_string_lossy().contains('*')
 }
 
-/// Content of a file, one byte over the limit at most: the reader then says that it is too long.
-fn read_bytes(path: &FsPath, limit: usize) -> std::io::Result<Vec<u8>> {
+/// Content of a file, one byte over the limit at most: the reader then says that it is too long. Of the two looks at it the
+/// stamp is of the first: what changes meanwhile changes it.
+fn read_bytes(path: &FsPath, limit: usize, now: SystemTime) -> std::io::Result<(Vec<u8>, Option<Stamp>)> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a file"));
     }
-    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let stamp = stamp::before_reading(&file, &metadata, now);
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let expected = usize::try_from(metadata.len().min(most)).unwrap_or(limit);
+    let mut bytes = Vec::with_capacity(expected.saturating_add(1));
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, stamp))
 }
 
 /// The document without its `include`, and what that says.

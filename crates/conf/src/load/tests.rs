@@ -279,6 +279,69 @@ fn files_that_did_not_change_are_not_parsed_again() {
 }
 
 #[test]
+fn files_that_look_as_they_did_are_not_read_again() {
+    let dir = folder(&[("a.yaml", "a: { x: 1 }"), ("b.yaml", "b: { x: 1 }")]);
+    let told = stamp::is_local(&std::fs::File::open(dir.path().join("a.yaml")).unwrap());
+    let mut loader = loader();
+    let roots = [dir.path().to_owned()];
+    let load = |loader: &mut Loader| {
+        let document = loader.load(&roots).unwrap().document;
+        let read = ["a", "b"].map(|key| loader.files().is_held(document.get(key).unwrap().place.file));
+        (to_json(&document), read)
+    };
+    let one = r#"{"a":{"x":1},"b":{"x":1}}"#.to_owned();
+    assert_eq!(load(&mut loader), (one.clone(), [true, true]));
+    assert_eq!(load(&mut loader), (one.clone(), [true, true]), "nobody said what time it is");
+    loader.now = SystemTime::now;
+    assert_eq!(load(&mut loader), (one.clone(), [true, true]));
+    assert_eq!(
+        load(&mut loader),
+        (one.clone(), [true, true]),
+        "written in the same moment, for all that is known"
+    );
+    loader.now = || SystemTime::now() + std::time::Duration::from_secs(10);
+    assert_eq!(load(&mut loader), (one.clone(), [true, true]));
+    let before = loader.inputs().to_vec();
+    assert_eq!(load(&mut loader), (one.clone(), [!told, !told]));
+    assert_eq!(loader.inputs(), before);
+    loader.distrust();
+    assert_eq!(load(&mut loader), (one, [true, true]));
+    // As long, in place, and over it by a rename.
+    let two = r#"{"a":{"x":1},"b":{"x":2}}"#.to_owned();
+    std::fs::write(dir.path().join("b.yaml"), "b: { x: 2 }").unwrap();
+    assert_eq!(load(&mut loader), (two, [!told, true]));
+    std::fs::write(dir.path().join(".new"), "a: { x: 3 }").unwrap();
+    std::fs::rename(dir.path().join(".new"), dir.path().join("a.yaml")).unwrap();
+    let three = r#"{"a":{"x":3},"b":{"x":2}}"#.to_owned();
+    assert_eq!(load(&mut loader), (three.clone(), [true, !told]));
+    // A text that was not read is read when somebody asks what stands in a line.
+    assert_eq!(load(&mut loader), (three, [!told, !told]));
+    let place = loader.last.as_ref().unwrap().1.get("b").unwrap().place;
+    assert_eq!(loader.files().text(place.file).unwrap().as_ref(), "b: { x: 2 }");
+}
+
+/// A link to a file tells by the file that it leads to.
+#[test]
+fn a_link_that_leads_elsewhere_is_a_change() {
+    let dir = folder(&[("1/a", "a: 1"), ("2/a", "a: 2"), ("b.yaml", "b: 1")]);
+    let link = |to: &str, name: &str| {
+        let new = dir.path().join(".new");
+        std::os::unix::fs::symlink(to, &new).unwrap();
+        std::fs::rename(new, dir.path().join(name)).unwrap();
+    };
+    link("1", "now");
+    link("now/a", "a.yaml");
+    let mut loader = loader();
+    loader.now = || SystemTime::now() + std::time::Duration::from_secs(10);
+    let roots = [dir.path().to_owned()];
+    for (to, expected) in [("1", 1), ("1", 1), ("2", 2), ("2", 2), ("1", 1)] {
+        link(to, "now");
+        let expected = format!("{{\"a\":{expected},\"b\":1}}");
+        assert_eq!(to_json(&loader.load(&roots).unwrap().document), expected);
+    }
+}
+
+#[test]
 fn a_body_is_read_like_a_file() {
     let mut loader = Loader::new(&crate::schema::paths(&schema_of::<Paths>())).with_env(|_| None);
     let folder = FsPath::new("/data");

@@ -26,11 +26,11 @@ impl<T: Target> Change<T> {
     pub(super) fn load(&mut self, load: Load) -> Result<Loaded, Report> {
         let archive = &self.shared.archive;
         let kept = match load {
-            Load::Files => {
+            Load::Files { distrust } => {
                 self.transaction.read = true;
                 let none = Inputs::new();
                 let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
-                let loaded = self.disk.load(known);
+                let loaded = self.disk.load(known, distrust);
                 let names = self.disk.names();
                 self.shared.see(|view| view.names = names);
                 return loaded.map(|(base, files)| Loaded::Files(base, files));

@@ -84,7 +84,10 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub enum Load {
     /// The files.
-    Files,
+    Files {
+        /// Reads also those that show no sign of a change.
+        distrust: bool,
+    },
     /// A text.
     Text(Arc<str>, Format),
     /// That revision.

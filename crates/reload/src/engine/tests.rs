@@ -91,10 +91,10 @@ impl Bench {
         let fails = |stage| self.fail == Some(stage);
         match effect {
             Effect::Begin(head) => self.seen.push(format!("begin {}", head.origin)),
-            Effect::Load(Load::Files) if fails(Stage::Load) => {
+            Effect::Load(Load::Files { .. }) if fails(Stage::Load) => {
                 return Some(Event::Loaded(Err(problem("broken"))));
             }
-            Effect::Load(Load::Files) => {
+            Effect::Load(Load::Files { .. }) => {
                 self.seen.push("load".into());
                 return Some(Event::Loaded(Ok(Loaded::Files(self.base.clone(), self.files()))));
             }
@@ -104,7 +104,7 @@ impl Bench {
                     Load::Revision(id) => self.history.iter().find(|r| r.id == id).cloned(),
                     Load::Before(id) => before(id.seq),
                     Load::Older(seq) => before(seq),
-                    Load::Files | Load::Text(..) => None,
+                    Load::Files { .. } | Load::Text(..) => None,
                 };
                 return Some(Event::Loaded(found.map(Loaded::Revision).ok_or_else(|| problem("not kept"))));
             }
@@ -407,5 +407,16 @@ proptest! {
         let set = overlay::edited(&base, &Node::empty_map(), &map([("new".to_owned(), int(value))]));
         let unset = overlay::edited(&base, &set, &map([("new".to_owned(), Node::made(Value::Null))]));
         prop_assert_eq!(unset, Node::empty_map());
+    }
+}
+
+#[test]
+fn who_insists_has_every_file_read() {
+    for insist in [false, true] {
+        let mut engine = Engine::new(None, 0, false);
+        let draft = Draft::new(Origin::Signal, Intent::Reload { insist });
+        let effects = engine.step(Moment::ZERO, Event::Drafted(1, draft));
+        let loads = |e: &Effect| matches!(e, Effect::Load(Load::Files { distrust }) if *distrust == insist);
+        assert!(effects.iter().any(loads), "{effects:?}");
     }
 }

@@ -143,7 +143,7 @@ impl World {
             Effect::Amend(revision) => assert_eq!(Some(revision.id), self.live),
             work => {
                 assert!(self.under_way.is_none(), "two at once");
-                if matches!(work, Effect::Load(Load::Files)) {
+                if matches!(work, Effect::Load(Load::Files { .. })) {
                     self.last_read = Some(self.now);
                 }
                 let takes = MS * self.random.below(30) as u32;
@@ -206,7 +206,7 @@ impl World {
     fn load(&mut self, load: &Load) -> Result<Loaded, Report> {
         let before = |seq| self.history.iter().rev().find(|r| r.id.seq < seq).cloned();
         let found = match load {
-            Load::Files => self.files.clone().map(|base| {
+            Load::Files { .. } => self.files.clone().map(|base| {
                 let digest = revision::digest(&base, &[self.pin()]);
                 Loaded::Files(base, digest)
             }),
