@@ -8,6 +8,7 @@ mod der;
 
 pub mod client;
 pub mod credential;
+pub mod quic;
 pub mod server;
 pub mod sni;
 
@@ -24,6 +25,7 @@ use rustls::{
 
 pub use client::{ClientError, client_config, server_name};
 pub use credential::{Credential, Lapse};
+pub use quic::quic_config;
 pub use server::{Sessions, server_config};
 pub use sni::CertTable;
 
@@ -97,13 +99,14 @@ impl Pem<'_> {
     }
 }
 
-/// The ALPN names of protocols, in their order (RFC 7301).
+/// The ALPN names of protocols over TCP, in their order (RFC 7301).
 fn alpn(protocols: &[Protocol]) -> Vec<Vec<u8>> {
     let name = |protocol: &Protocol| match protocol {
-        Protocol::Http1 => b"http/1.1".to_vec(),
-        Protocol::Http2 => b"h2".to_vec(),
+        Protocol::Http1 => Some(b"http/1.1".to_vec()),
+        Protocol::Http2 => Some(b"h2".to_vec()),
+        Protocol::Http3 => None,
     };
-    protocols.iter().map(name).collect()
+    protocols.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]

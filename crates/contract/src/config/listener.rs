@@ -35,6 +35,9 @@ pub struct Listener {
     /// How long a client may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// How HTTP/3 is spoken, where `protocols` has `h3`: over UDP at the same address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http3: Option<Http3>,
 }
 
 /// HTTP versions by their ALPN names.
@@ -46,6 +49,9 @@ pub enum Protocol {
     /// HTTP/2.
     #[serde(rename = "h2")]
     Http2,
+    /// HTTP/3, over QUIC. Needs `tls`, and a client that can speak TLS 1.3.
+    #[serde(rename = "h3")]
+    Http3,
 }
 
 /// TLS on a listener. The certificate is chosen by SNI: exact name, then wildcard, then the first one.
@@ -154,6 +160,7 @@ impl Rules for Listener {
             at.not_empty(&tls.certificates, "TLS needs a certificate", report);
             at.once(&tls.certificates, |a, b| a == b, report);
         }
+        http3::rules(self, at, report);
         let limits = at.key("limits");
         let bounds = ByteSize(1 << 10)..=ByteSize(1 << 20);
         limits.key("header_bytes").size(self.limits.header_bytes, bounds, report);
@@ -174,6 +181,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Http1 => "http/1.1",
             Protocol::Http2 => "h2",
+            Protocol::Http3 => "h3",
         })
     }
 }

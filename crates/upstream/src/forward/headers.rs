@@ -28,7 +28,7 @@ pub(super) fn prepare(parts: &mut RequestParts) -> Prepared {
         headers.insert(header::HOST, value);
         host = true;
     }
-    if parts.version == Version::HTTP_2 {
+    if matches!(parts.version, Version::HTTP_2 | Version::HTTP_3) {
         join_cookies(headers);
     }
     Prepared { trailers, hostless: !host }
@@ -46,7 +46,7 @@ fn root_query(uri: &mut Uri) {
     }
 }
 
-/// HTTP/2 may send each cookie by itself; HTTP/1 wants one line (RFC 9113 §8.2.3).
+/// HTTP/2 and HTTP/3 may send each cookie by itself; HTTP/1 wants one line (RFC 9113 §8.2.3, RFC 9114 §4.2.1).
 fn join_cookies(headers: &mut Headers) {
     let crumbs: Vec<&[u8]> = headers.get_all(&header::COOKIE).collect();
     if crumbs.len() > 1
@@ -89,6 +89,7 @@ mod tests {
         check(Version::HTTP_2, "http://a:1/", &[host], false, &[host]);
         let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), host];
         check(Version::HTTP_2, "/", &crumbs, false, &[host, ("cookie", "a=1; b=2")]);
+        check(Version::HTTP_3, "/", &crumbs, false, &[host, ("cookie", "a=1; b=2")]);
         check(Version::HTTP_11, "/", &crumbs, false, &crumbs);
     }
 }
