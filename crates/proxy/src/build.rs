@@ -3,6 +3,8 @@
 //! Parts are taken over from the snapshot before where their configuration is the same allocation; a part that is
 //! made anew behaves the same, so the result never depends on what was there before.
 
+mod quic;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -24,15 +26,15 @@ use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
-    listen::{Bound, Incarnation, Opening, Places},
+    listen::{Bound, Incarnation, Opening, Places, UdpBound},
     meter::RouteLabel,
     onward::{ByName, Onward},
+    quic::Steering,
     route::Route,
     snapshot::{Entrance, Holds, Snapshot},
 };
 
 /// What building needs and what outlives every snapshot.
-#[derive(Default)]
 pub(crate) struct Workshop {
     /// State by identity.
     pub keep: Keep,
@@ -42,13 +44,22 @@ pub(crate) struct Workshop {
     pub fds: Fds,
     /// What is listened on.
     pub places: Places,
+    /// How QUIC packets find their process.
+    pub steering: Arc<Steering>,
     next_label: AtomicU32,
 }
 
 impl Workshop {
     /// With the sockets that are there.
-    pub(crate) fn new(fds: Fds) -> Workshop {
-        Workshop { fds, ..Workshop::default() }
+    pub(crate) fn new(fds: Fds, steering: Steering) -> Workshop {
+        Workshop {
+            keep: Keep::new(),
+            crypto: Crypto::new(),
+            fds,
+            places: Places::default(),
+            steering: Arc::new(steering),
+            next_label: AtomicU32::default(),
+        }
     }
 }
 
@@ -71,6 +82,8 @@ struct Builder<'a> {
     config: &'a Checked,
     before: Option<Before<'a>>,
     report: Report,
+    /// UDP sockets that listeners of this snapshot have.
+    datagrams: Vec<Arc<UdpBound>>,
 }
 
 /// Builds the snapshot of a revision. Sockets that it opened are closed again if it is dropped unpublished.
@@ -86,6 +99,7 @@ pub(crate) fn snapshot(
         config: build.config,
         before,
         report: Report::new(),
+        datagrams: Vec::new(),
     };
     let credentials = b.credentials();
     let (clusters, numbers) = b.clusters(&credentials);
@@ -100,6 +114,7 @@ pub(crate) fn snapshot(
         revision: build.id,
         table,
         listeners,
+        datagrams: b.datagrams,
         clusters,
         numbers,
         workers,
@@ -273,6 +288,12 @@ impl Builder<'_> {
             None => (None, self.bound(name, &place, listener, open)?),
         };
         let bound = self.enough(name, listener, bound)?;
+        let quic = match &tls {
+            Some(tls) if listener.protocols.contains(&Protocol::Http3) => {
+                Some(self.quic(name, listener, &bound, tls)?)
+            }
+            _ => None,
+        };
         let new = || Arc::new(Incarnation::new(name.clone(), bound.actual(), tls.is_some(), carries));
         Some(Entrance {
             incarnation: incarnation.unwrap_or_else(new),
@@ -284,6 +305,7 @@ impl Builder<'_> {
             carries: listener.carries(),
             tcp: listener.tcp.as_ref().map(Onward::new),
             passthrough: ByName::new(&listener.passthrough),
+            quic,
         })
     }
 

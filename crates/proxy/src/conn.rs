@@ -63,6 +63,7 @@ pub(crate) struct Conn {
     pub forwarded_for: Option<HeaderValue>,
     protocol: Cell<Option<Protocol>>,
     settings: Cell<(u64, Settings)>,
+    alt_svc: RefCell<Option<HeaderValue>>,
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Requests that hold a view: its sequence and their number. On HTTP/1 one at most, on HTTP/2 hardly ever more entries.
@@ -105,6 +106,7 @@ impl Conn {
             forwarded_for: text.and_then(|ip| HeaderValue::from_str(&ip).ok()),
             protocol: Cell::new(None),
             settings: Cell::new((0, settings)),
+            alt_svc: RefCell::new(None),
             closing: Cell::new(false),
             waker: RefCell::new(None),
             holds: RefCell::default(),
@@ -124,7 +126,10 @@ impl Conn {
         if seen == view.sequence {
             return settings;
         }
-        let settings = self.newest(view).map_or(settings, |e| Settings::of(&e.config));
+        let settings = self.newest(view).map_or(settings, |e| {
+            self.alt_svc.replace(e.quic.as_ref().and_then(|quic| quic.alt_svc.clone()));
+            Settings::of(&e.config)
+        });
         self.settings.set((view.sequence, settings));
         settings
     }
@@ -134,6 +139,16 @@ impl Conn {
     pub(crate) fn newest(&self, view: &View) -> Option<Arc<Entrance>> {
         let entrance = view.snapshot()?.listeners.get(&self.incarnation().name)?;
         Arc::ptr_eq(&entrance.incarnation, self.incarnation()).then(|| entrance.clone())
+    }
+
+    /// What an answer over TCP says of HTTP/3 in this view (RFC 7838).
+    #[must_use]
+    pub(crate) fn alt_svc(&self, view: &View) -> Option<HeaderValue> {
+        if self.protocol.get() == Some(Protocol::Http3) {
+            return None;
+        }
+        let _ = self.settings(view);
+        self.alt_svc.borrow().clone()
     }
 
     /// Both sides have agreed what to speak.
@@ -148,6 +163,7 @@ impl Conn {
         entrance.is_none_or(|e| match self.protocol.get() {
             Some(Protocol::Http1) => e.http1,
             Some(Protocol::Http2) => e.http2,
+            Some(Protocol::Http3) => e.quic.is_some(),
             None => true,
         })
     }

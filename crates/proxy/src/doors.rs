@@ -6,14 +6,17 @@ use tokio::task::JoinHandle;
 
 use crate::{
     listen::{Incarnation, Listening},
-    serve,
+    serve::{self, QuicDoors},
     snapshot::{Entrance, Snapshot},
     worker::{Follow, Worker},
 };
 
 /// The listeners that a worker accepts for, by their address.
 #[derive(Default)]
-pub(crate) struct Doors(RefCell<HashMap<usize, Door>>);
+pub(crate) struct Doors {
+    doors: RefCell<HashMap<usize, Door>>,
+    quic: QuicDoors,
+}
 
 struct Door {
     entrance: Arc<Entrance>,
@@ -23,12 +26,13 @@ struct Door {
 impl Follow for Doors {
     /// Starts accepting where the snapshot says, ends it where it no longer does.
     fn follow(&self, worker: &Rc<Worker>, snapshot: &Snapshot) {
+        self.quic.follow(worker, snapshot);
         let wanted: HashMap<usize, &Arc<Entrance>> = match worker.accepting() {
             Some(_) => snapshot.listeners.values().map(|e| (key(&e.incarnation), e)).collect(),
             None => HashMap::new(),
         };
         let mut left = Vec::new();
-        let mut doors = self.0.borrow_mut();
+        let mut doors = self.doors.borrow_mut();
         doors.retain(|key, door| {
             let keep = wanted.contains_key(key);
             if !keep {

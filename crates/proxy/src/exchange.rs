@@ -88,6 +88,9 @@ pub(crate) async fn answer(
     let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
     let parts = answer.parts();
     parts.headers.insert(&headers::REQUEST_ID, &id);
+    if let Some(alt_svc) = conn.alt_svc(&view) {
+        parts.headers.insert(header::ALT_SVC, alt_svc);
+    }
     tally.status = parts.status;
     (answer, tally)
 }

@@ -9,9 +9,11 @@ mod bound;
 mod incarnation;
 mod peer;
 mod socket;
+mod udp;
 
 pub(crate) use acceptor::{Acceptor, accept_now};
 pub(crate) use bound::{Bound, Opening, Places};
 pub(crate) use incarnation::{Admitted, Incarnation};
 pub(crate) use peer::Peer;
 pub(crate) use socket::Listening;
+pub(crate) use udp::UdpBound;

@@ -13,6 +13,7 @@ use crate::{
     build::{self, Before, Workshop},
     gateway::Gateway,
     listen::Incarnation,
+    quic::Steering,
     snapshot::{Entrance, Published, Snapshot},
     thread::Message,
     view::Shared,
@@ -53,12 +54,25 @@ impl Plane {
         })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
         Ok(Plane {
-            shop: Workshop::new(fds),
+            shop: Workshop::new(fds, Steering::alone().map_err(std::io::Error::other)?),
             gateway: Arc::new(Gateway::new(shared)?),
             live: None,
             published: Vec::new(),
             checkers: Checkers::new(control, on_health),
         })
+    }
+
+    /// Beside other processes that serve the same sockets. To be said before the first snapshot.
+    #[must_use]
+    pub fn steered(mut self, steering: Steering) -> Plane {
+        self.shop.steering = Arc::new(steering);
+        self
+    }
+
+    /// How QUIC packets find their process.
+    #[must_use]
+    pub fn steering(&self) -> Arc<Steering> {
+        self.shop.steering.clone()
     }
 
     /// What others may ask of the running data plane.

@@ -2,7 +2,9 @@
 
 mod h1;
 mod h2;
+mod h3;
 mod passthrough;
+mod quic;
 mod stream;
 mod tunnel;
 
@@ -12,6 +14,7 @@ use bytes::BytesMut;
 use evergate_contract::config::{Carried, Protocol};
 use evergate_kit::deadline::Deadline;
 use evergate_wire::{Plain, Socket, Stream, Wire};
+pub(crate) use quic::QuicDoors;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -82,13 +85,18 @@ fn begin(
     let entrance = newest.unwrap_or(accepted_by).clone();
     let Some(admitted) = entrance.incarnation.admit(entrance.config.limits.connections) else { return };
     let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
-    let registered = Registered { key: worker.register(&conn), worker: worker.clone() };
+    let registered = registered(worker, &conn);
     tokio::task::spawn_local(async move {
         if conn.incarnation().is_over() {
             conn.close_politely();
         }
         speak(&registered.worker, &conn, entrance, stream).await;
     });
+}
+
+/// Puts a connection on the worker's list.
+fn registered(worker: &Rc<Worker>, conn: &Rc<Conn>) -> Registered {
+    Registered { key: worker.register(conn), worker: worker.clone() }
 }
 
 /// Takes the connection off the worker's list however its task ends.
@@ -154,6 +162,8 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
     match protocol {
         Protocol::Http1 => h1::serve(worker, conn, wire, deadline).await,
         Protocol::Http2 => h2::serve(worker, conn, wire, deadline).await,
+        // It is not spoken over TCP, so neither ALPN nor the first bytes lead here.
+        Protocol::Http3 => {}
     }
 }
 

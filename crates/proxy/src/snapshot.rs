@@ -18,8 +18,9 @@ use evergate_router::Table;
 use evergate_upstream::Cluster;
 
 use crate::{
-    listen::{Bound, Incarnation, Listening},
+    listen::{Bound, Incarnation, Listening, UdpBound},
     onward::{ByName, Onward},
+    quic::Quic,
     route::Route,
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct Snapshot {
     pub table: Table<Route>,
     /// Listeners by name.
     pub listeners: HashMap<Name, Arc<Entrance>>,
+    /// UDP sockets of listeners that speak HTTP/3.
+    pub datagrams: Vec<Arc<UdpBound>>,
     /// Upstreams by their number; routes hold the numbers, so that a changed upstream does not touch its routes.
     pub clusters: Vec<Option<Arc<Cluster>>>,
     /// The numbers of the upstreams.
@@ -108,6 +111,8 @@ pub(crate) struct Entrance {
     pub http1: bool,
     /// HTTP/2 may be spoken.
     pub http2: bool,
+    /// Present: HTTP/3 may be spoken.
+    pub quic: Option<Quic>,
     /// What they carry.
     pub carries: Carried,
     /// Present: what comes is carried there.

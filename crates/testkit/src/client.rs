@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod http2;
+mod http3;
 
 pub(crate) use http2::{header_map, send_all};
 
@@ -197,13 +198,15 @@ pub struct Door {
     pub tls: Option<(Arc<ClientConfig>, String)>,
     /// HTTP/2, over TLS by ALPN and otherwise with prior knowledge.
     pub h2: bool,
+    /// HTTP/3: over QUIC, to the same port.
+    pub h3: bool,
 }
 
 impl Door {
     /// HTTP/1.1 in clear text.
     #[must_use]
     pub fn clear(address: SocketAddr) -> Door {
-        Door { address, unix: None, preface: Vec::new(), tls: None, h2: false }
+        Door { address, unix: None, preface: Vec::new(), tls: None, h2: false, h3: false }
     }
 
     /// HTTP/1.1 in clear text by a Unix socket.
@@ -230,6 +233,22 @@ impl Door {
     pub fn h2(mut self) -> Door {
         self.h2 = true;
         self
+    }
+
+    /// The same by HTTP/3. Only where there is TLS.
+    #[must_use]
+    pub fn h3(mut self) -> Door {
+        self.h3 = true;
+        self
+    }
+
+    /// A QUIC connection that has shaken hands for HTTP/3, for what [`Ask`] cannot say.
+    ///
+    /// # Errors
+    /// If nobody is there within twenty seconds, or the handshake fails.
+    pub async fn quic(&self) -> Result<quinn::Connection, Failure> {
+        let (config, name) = self.tls.as_ref().expect("QUIC has TLS");
+        timeout(PATIENCE, http3::dial(self.address, config, name)).await.map_err(|_| Failure::Late)?
     }
 
     /// Connects, with the TLS handshake; says which certificate was shown.
@@ -270,6 +289,11 @@ impl Door {
     /// # Errors
     /// As [`Door::dial`].
     pub async fn connect(&self) -> Result<Conn, Failure> {
+        if self.h3 {
+            let line = http3::Line::connect(self.quic().await?).await?;
+            let certificate = line.shown();
+            return Ok(Conn { speech: Speech::Three(line), certificate, over: false });
+        }
         let (io, certificate) = self.dial().await?;
         let speech = if self.h2 {
             let scheme = if self.tls.is_some() { "https" } else { "http" };
@@ -286,7 +310,8 @@ impl Door {
     /// # Errors
     /// As [`Door::dial`].
     pub async fn shown(&self) -> Result<Vec<u8>, Failure> {
-        Ok(self.dial().await?.1.map(|c| c.to_vec()).unwrap_or_default())
+        let shown = if self.h3 { self.connect().await?.certificate } else { self.dial().await?.1 };
+        Ok(shown.map(|c| c.to_vec()).unwrap_or_default())
     }
 
     /// Sends bytes as they are and gives back everything that comes until the server closes the connection.
@@ -321,6 +346,7 @@ pub struct Conn {
 enum Speech {
     One(Box<Line>),
     Two { send: SendRequest<Bytes>, ended: Arc<http2::Ended>, scheme: &'static str },
+    Three(http3::Line),
 }
 
 impl Conn {
@@ -344,6 +370,7 @@ impl Conn {
                 self.over = ended.goaway();
                 answer
             }
+            Speech::Three(line) => line.ask(ask).await,
         }
     }
 
@@ -361,6 +388,7 @@ impl Conn {
             Speech::Two { send, ended, scheme } => {
                 Body::Two(http2::begin(send, scheme, ask).await.map_err(|e| ended.why(e))?)
             }
+            Speech::Three(line) => Body::Three(Box::new(line.begin(ask).await?)),
         };
         Ok(Coming { conn: self, body })
     }
@@ -368,23 +396,33 @@ impl Conn {
     /// True if the server has said that it wants no more requests here: `Connection: close` or GOAWAY.
     #[must_use]
     pub fn over(&self) -> bool {
-        self.over || matches!(&self.speech, Speech::Two { ended, .. } if ended.goaway())
+        self.over
+            || match &self.speech {
+                Speech::One(_) => false,
+                Speech::Two { ended, .. } => ended.goaway(),
+                Speech::Three(line) => line.goaway(),
+            }
     }
 
-    /// HTTP/1.1: the connection itself, for what [`Ask`] cannot say. Panics on HTTP/2.
+    /// HTTP/1.1: the connection itself, for what [`Ask`] cannot say. Panics on others.
     #[must_use]
     pub fn line(self) -> Line {
         match self.speech {
             Speech::One(line) => *line,
-            Speech::Two { .. } => panic!("not HTTP/1.1"),
+            Speech::Two { .. } | Speech::Three(_) => panic!("not HTTP/1.1"),
         }
     }
 
-    /// HTTP/2: another handle on the same connection, for streams side by side. Nothing on HTTP/1.1.
+    /// HTTP/2 and HTTP/3: another handle on the same connection, for streams side by side. Nothing on HTTP/1.1.
     #[must_use]
     pub fn twin(&self) -> Option<Conn> {
         match &self.speech {
             Speech::One(_) => None,
+            Speech::Three(line) => Some(Conn {
+                speech: Speech::Three(line.clone()),
+                certificate: self.certificate.clone(),
+                over: false,
+            }),
             Speech::Two { send, ended, scheme } => Some(Conn {
                 speech: Speech::Two { send: send.clone(), ended: Arc::clone(ended), scheme },
                 certificate: self.certificate.clone(),
@@ -408,6 +446,10 @@ impl Conn {
                     ended.wait().await;
                     Ok(())
                 }
+                Speech::Three(line) => {
+                    line.closed().await;
+                    Ok(())
+                }
             }
         };
         timeout(PATIENCE, end).await.map_err(|_| Failure::Late)?
@@ -423,6 +465,7 @@ pub struct Coming {
 enum Body {
     One(Framing),
     Two(h2::RecvStream),
+    Three(Box<http3::Body>),
 }
 
 impl Coming {
@@ -439,6 +482,7 @@ impl Coming {
                 (Speech::Two { ended, .. }, Body::Two(body)) => {
                     http2::piece(body).await.map_err(|e| ended.why(e))
                 }
+                (Speech::Three(line), Body::Three(body)) => line.piece(body).await,
                 _ => Err(Failure::Bad("two protocols at once".to_owned())),
             }
         };

@@ -2,7 +2,7 @@
 //! connections, so that no client of the same test can take one between choosing and binding.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -11,7 +11,7 @@ const COUNT: u32 = 20_000;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A loopback address that nobody listens on and that this process has not given out lately.
+/// A loopback address that nobody listens on, neither by TCP nor by UDP, and that this process has not given out lately.
 #[must_use]
 pub fn free() -> SocketAddr {
     let start = std::process::id().wrapping_mul(251);
@@ -19,7 +19,7 @@ pub fn free() -> SocketAddr {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + start.wrapping_add(step) % COUNT;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("below 65536")));
-        if TcpListener::bind(address).is_ok() {
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }

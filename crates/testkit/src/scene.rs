@@ -1,6 +1,6 @@
 //! Scenes: a document, what is asked of it, and what must come back, in one readable file.
 //!
-//! The author writes each once; [`run`](run::run) multiplies: HTTP/1.1 and HTTP/2, in clear text and over TLS, in a fresh
+//! The author writes each once; [`run`](run::run) multiplies: HTTP/1.1, HTTP/2 and HTTP/3, in clear text and over TLS, in a fresh
 //! process and by a change from the scene before it, quiet and under constant reloads. All must answer alike.
 //!
 //! In a scene's text `@v1@` and `@v2@` are URLs of two backends, `@dead@` one where nobody listens, and `@dir@` the folder of
@@ -85,7 +85,7 @@ pub struct Exchange {
     /// Request body.
     #[serde(default)]
     pub body: Content,
-    /// Only by this protocol: `h1` or `h2`.
+    /// Only by this protocol: `h1`, `h2` or `h3`.
     #[serde(default)]
     pub only: Option<Only>,
     /// Asked until it is as expected, for what takes its time (health).
@@ -118,6 +118,8 @@ pub enum Only {
     H1,
     /// HTTP/2.
     H2,
+    /// HTTP/3.
+    H3,
 }
 
 /// One text, or several.

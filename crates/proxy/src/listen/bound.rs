@@ -100,6 +100,12 @@ impl Bound {
         self.sockets.iter().chain(&self.absorbed)
     }
 
+    /// The address where it really is; a Unix socket has none.
+    #[must_use]
+    pub(crate) fn ip(&self) -> Option<SocketAddr> {
+        self.sockets.first().map_or(&self.place, |socket| &socket.place).address.ip()
+    }
+
     /// Where it really is: a port of 0 in the document is a real one here.
     #[must_use]
     pub(crate) fn actual(&self) -> String {

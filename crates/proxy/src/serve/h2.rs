@@ -201,7 +201,7 @@ async fn stream(
 
 /// Makes the head look as HTTP/1 would have it: `Host` from `:authority`. Returns the length of the body,
 /// if it is told.
-fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, FaultKind> {
+pub(super) fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, FaultKind> {
     if parts.headers.len() > settings.head.headers {
         return Err(FaultKind::HeaderTooLarge);
     }

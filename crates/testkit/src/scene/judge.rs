@@ -64,7 +64,7 @@ fn clip(answer: &Answer) -> String {
 /// What must be the same however a scene is reached: without what differs between any two requests.
 #[must_use]
 pub fn essence(answer: &Answer) -> (u16, BTreeMap<String, Vec<String>>, String) {
-    const OWN: &[&str] = &["date", "x-request-id", "last-modified", "etag"];
+    const OWN: &[&str] = &["date", "x-request-id", "last-modified", "etag", "alt-svc"];
     let mut fields: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in &answer.fields.0 {
         let name = name.to_ascii_lowercase();

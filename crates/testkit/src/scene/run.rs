@@ -123,7 +123,11 @@ impl Stage {
         let mut document = json!({
             "listeners": {
                 "clear": { "address": at.clear },
-                "tls": { "address": at.tls, "tls": { "certificates": ["leaf"] } },
+                "tls": {
+                    "address": at.tls,
+                    "protocols": ["h3", "h2", "http/1.1"],
+                    "tls": { "certificates": ["leaf"] },
+                },
             },
             "certificates": { "leaf": { "cert": leaf("pem"), "key": leaf("key") } },
         });
@@ -184,13 +188,17 @@ impl Stage {
     async fn ask_all(&self, label: &str, exchanges: &[Exchange], at: &Listening, record: &mut Record) {
         let tls = Door::tls(at.tls, self.authority.client(&["http/1.1"]), "test.local");
         let clear = Door::clear(at.clear);
-        let doors =
-            [("h1", clear.clone()), ("h2", clear.h2()), ("h1 tls", tls.clone()), ("h2 tls", tls.h2())];
-        for (speech, door) in doors {
+        let doors = [
+            ("h1", Only::H1, clear.clone()),
+            ("h2", Only::H2, clear.h2()),
+            ("h1 tls", Only::H1, tls.clone()),
+            ("h2 tls", Only::H2, tls.clone().h2()),
+            ("h3", Only::H3, tls.h3()),
+        ];
+        for (speech, speaks, door) in doors {
             let mut kept = None;
             for (n, exchange) in exchanges.iter().enumerate() {
-                let not = if door.h2 { Only::H1 } else { Only::H2 };
-                if exchange.only == Some(not) {
+                if exchange.only.is_some_and(|only| only != speaks) {
                     continue;
                 }
                 let what = format!("{} {speech}: {}", label.replace("{}", &n.to_string()), exchange.ask);

@@ -1,0 +1,262 @@
+//! Which process a QUIC packet belongs to, while an old one finishes its connections beside a new one.
+//!
+//! Both have the same UDP socket, and each reads packets of the other. Connection ids say whose they are: a byte for
+//! the generation of the process, random ones, and a mark under a secret that generations share, so that nobody can
+//! send us about. Clients choose the id of their first packets themselves; these belong to who reads them, or to the
+//! successor of a process that takes no new connections. If both take up packets of one beginning, the client goes
+//! on with the first that answers: its next packets have that one's id (RFC 9000 §7.2).
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use aws_lc_rs::{hmac, rand};
+use quinn::{ConnectionId, ConnectionIdGenerator};
+
+const RANDOM: usize = 7;
+const MARK: usize = 4;
+/// Bytes of our connection ids.
+pub(super) const ID_LENGTH: usize = 1 + RANDOM + MARK;
+/// No generation.
+const NONE: u16 = u16::MAX;
+
+/// What a process knows of itself and of others that serve the same sockets.
+pub struct Steering {
+    generation: u8,
+    /// Others may be there.
+    together: bool,
+    successor: AtomicU16,
+    marks: hmac::Key,
+    parcels: hmac::Key,
+    resets: hmac::Key,
+    tokens: [u8; 32],
+    /// Begins the names of the sockets over which packets are handed to a generation.
+    street: String,
+}
+
+/// Makes connection ids.
+pub(super) struct Ids {
+    steering: Arc<Steering>,
+    made: u64,
+}
+
+/// Random bytes cannot be had.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandomness;
+
+impl Steering {
+    /// A process that shares its sockets with nobody.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub fn alone() -> Result<Steering, NoRandomness> {
+        let mut secret = [0; 32];
+        rand::fill(&mut secret).map_err(|_| NoRandomness)?;
+        Ok(Steering { together: false, ..Steering::new(0, &secret) })
+    }
+
+    /// A process beside others that have the same secret and other generations.
+    #[must_use]
+    pub fn new(generation: u8, secret: &[u8; 32]) -> Steering {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let derived = |what: &str| {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(hmac::sign(&secret, what.as_bytes()).as_ref());
+            bytes
+        };
+        let key = |what: &str| hmac::Key::new(hmac::HMAC_SHA256, &derived(what));
+        let [a, b, c, d, e, f, g, h, ..] = derived("street");
+        Steering {
+            generation,
+            together: true,
+            successor: AtomicU16::new(NONE),
+            marks: key("marks"),
+            parcels: key("parcels"),
+            resets: key("resets"),
+            tokens: derived("tokens"),
+            street: format!("evergate-quic-{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        }
+    }
+
+    /// Packets of new connections go to that generation from now on. Those of our own go on coming here.
+    pub fn hand_over(&self, generation: u8) {
+        self.successor.store(generation.into(), Ordering::Relaxed);
+    }
+
+    /// The opposite of [`Steering::hand_over`].
+    pub fn take_back(&self) {
+        self.successor.store(NONE, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_together(&self) -> bool {
+        self.together
+    }
+
+    pub(super) fn generation(&self) -> u8 {
+        self.generation
+    }
+
+    pub(super) fn parcels(&self) -> &hmac::Key {
+        &self.parcels
+    }
+
+    /// Signs what makes a client believe that its connection is gone (RFC 9000 §10.3).
+    pub(super) fn resets(&self) -> hmac::Key {
+        self.resets.clone()
+    }
+
+    pub(super) fn tokens(&self) -> &[u8] {
+        &self.tokens
+    }
+
+    pub(super) fn ids(self: Arc<Self>) -> Ids {
+        Ids { steering: self, made: 0 }
+    }
+
+    /// The name of the socket at which that generation takes packets of the UDP socket at `local`.
+    pub(super) fn house(&self, generation: u8, local: std::net::SocketAddr) -> String {
+        format!("{}-{generation}-{local}", self.street)
+    }
+
+    /// The generation that a packet belongs to, if that is another one.
+    pub(super) fn other(&self, packet: &[u8]) -> Option<u8> {
+        let (id, chosen_by_client) = addressee(packet)?;
+        if let [generation, .., _, _, _, _] = id
+            && id.len() == ID_LENGTH
+        {
+            if *generation == self.generation && !chosen_by_client {
+                return None;
+            }
+            if self.is_ours(id) {
+                return Some(*generation).filter(|generation| *generation != self.generation);
+            }
+        }
+        if !chosen_by_client {
+            return None;
+        }
+        u8::try_from(self.successor.load(Ordering::Relaxed)).ok()
+    }
+
+    fn mark(&self, id: &[u8]) -> [u8; MARK] {
+        let mut mark = [0; MARK];
+        mark.iter_mut().zip(hmac::sign(&self.marks, id).as_ref()).for_each(|(to, from)| *to = *from);
+        mark
+    }
+
+    /// True if one of us made this id.
+    fn is_ours(&self, id: &[u8]) -> bool {
+        id.split_at_checked(1 + RANDOM).is_some_and(|(id, mark)| self.mark(id) == mark)
+    }
+}
+
+/// The connection id that a packet is sent to (RFC 8999 §5), and whether the client may have chosen it.
+fn addressee(packet: &[u8]) -> Option<(&[u8], bool)> {
+    let (first, rest) = packet.split_first()?;
+    if first & 0x80 == 0 {
+        return Some((rest.get(..ID_LENGTH)?, false));
+    }
+    let (version, rest) = rest.split_at_checked(4)?;
+    let (length, rest) = rest.split_first()?;
+    let id = rest.get(..usize::from(*length))?;
+    // Initial and 0-RTT (RFC 9000 §17.2); of a version that we do not know it is all the same.
+    let is_first = first >> 4 & 3 <= 1 || version != [0, 0, 0, 1];
+    Some((id, is_first))
+}
+
+impl ConnectionIdGenerator for Ids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut random = [0; RANDOM];
+        self.made += 1;
+        if rand::fill(&mut random).is_err() {
+            // Ids must differ at least.
+            random.iter_mut().zip(self.made.to_le_bytes()).for_each(|(to, from)| *to = from);
+        }
+        let mut id = [self.steering.generation; ID_LENGTH];
+        if let Some((start, mark)) = id.split_at_mut_checked(1 + RANDOM) {
+            start.iter_mut().skip(1).zip(random).for_each(|(to, from)| *to = from);
+            mark.copy_from_slice(&self.steering.mark(start));
+        }
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        ID_LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
+impl fmt::Debug for Steering {
+    /// Without its secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Steering").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: [u8; 32] = [7; 32];
+
+    fn id(steering: &Arc<Steering>) -> Vec<u8> {
+        steering.clone().ids().generate_cid().to_vec()
+    }
+
+    fn short(id: &[u8]) -> Vec<u8> {
+        [&[0x40], id, &[0; 30][..]].concat()
+    }
+
+    /// A packet with a long header: 0 is Initial, 1 is 0-RTT, 2 is Handshake.
+    fn long(kind: u8, id: &[u8]) -> Vec<u8> {
+        [&[0xc0 | kind << 4, 0, 0, 0, 1, id.len() as u8], id, &[0; 30][..]].concat()
+    }
+
+    #[test]
+    fn packets_find_their_generation() {
+        let [old, new] = [3, 4].map(|generation| Arc::new(Steering::new(generation, &SECRET)));
+        let (of_old, of_new) = (id(&old), id(&new));
+        assert_ne!(of_old, id(&old));
+        let check = |packet: &[u8], at_old: Option<u8>, at_new: Option<u8>| {
+            assert_eq!((old.other(packet), new.other(packet)), (at_old, at_new), "{packet:?}");
+        };
+        let chosen = [3; 20];
+        for kind in [0, 1, 2] {
+            check(&long(kind, &of_old), None, Some(3));
+            check(&long(kind, &of_new), Some(4), None);
+        }
+        check(&short(&of_old), None, Some(3));
+        check(&short(&of_new), Some(4), None);
+        check(&long(0, &chosen), None, None);
+        check(&long(0, &chosen[..ID_LENGTH]), None, None);
+        old.hand_over(4);
+        check(&long(0, &chosen), Some(4), None);
+        check(&long(1, &chosen[..ID_LENGTH]), Some(4), None);
+        check(&long(2, &chosen), None, None);
+        check(&long(0, &of_old), None, Some(3));
+        old.take_back();
+        check(&long(0, &chosen), None, None);
+    }
+
+    #[test]
+    fn nobody_else_can_send_packets_about() {
+        let steering = Arc::new(Steering::new(3, &SECRET));
+        let stranger = Arc::new(Steering::new(4, &[8; 32]));
+        let mut forged = id(&steering);
+        forged[0] = 4;
+        for id in [forged, id(&stranger)] {
+            assert_eq!(steering.other(&short(&id)), None);
+            assert_eq!(steering.other(&long(0, &id)), None);
+        }
+        for packet in [&b""[..], b"\x40", b"\xc0\0\0\0\x01", b"\xc0\0\0\0\x01\xff", b"\x40\x04\x04"] {
+            assert_eq!(steering.other(packet), None);
+        }
+    }
+}

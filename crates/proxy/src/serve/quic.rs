@@ -1,0 +1,160 @@
+//! Where QUIC connections come in: one endpoint for each socket, on the first worker, which is
+//! there for as long as any is.
+//!
+//! An endpoint stays for as long as it is wanted or has connections: packets come by its socket until they end.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use evergate_contract::config::{Name, Protocol};
+use quinn::{Endpoint, Incoming, ServerConfig};
+use tokio::sync::Notify;
+
+use super::{h3, registered};
+use crate::{
+    conn::{Conn, Settings},
+    listen::{Peer, UdpBound},
+    quic::{self, Quic},
+    snapshot::{Entrance, Snapshot},
+    worker::Worker,
+};
+
+/// Wait after a socket could not be taken up (no descriptors left, say).
+const OPEN_RETRY: Duration = Duration::from_millis(50);
+/// With so many handshakes under way, who begins another one first has to show that it is where it says it is
+/// (RFC 9000 §8.1.2): a round trip more for it, no state for us.
+const HANDSHAKES_MAX: usize = 256;
+
+/// The endpoints of a worker, by the address of their sockets.
+#[derive(Default)]
+pub(crate) struct QuicDoors(Rc<RefCell<Table>>);
+
+type Table = HashMap<usize, Rc<Door>>;
+
+struct Door {
+    socket: Arc<UdpBound>,
+    /// The listener that takes new connections; nobody's while the endpoint only finishes what it has.
+    listener: RefCell<Option<Name>>,
+    changed: Notify,
+    handshakes: Cell<usize>,
+}
+
+impl QuicDoors {
+    /// Opens endpoints where the snapshot says; others take no connections any more.
+    pub(crate) fn follow(&self, worker: &Rc<Worker>, snapshot: &Snapshot) {
+        let mut wanted: HashMap<usize, (&Name, &Quic, Arc<UdpBound>)> = HashMap::new();
+        if worker.accepting().is_some_and(|rank| rank.index == 0) {
+            let live = snapshot.listeners.values().filter(|e| !e.incarnation.is_over());
+            wanted.extend(live.filter_map(|e| {
+                let quic = e.quic.as_ref()?;
+                let socket = quic.socket.upgrade()?;
+                Some((key(&socket), (&e.incarnation.name, quic, socket)))
+            }));
+        }
+        let mut doors = self.0.borrow_mut();
+        for (key, door) in doors.iter() {
+            let listener = wanted.remove(key).map(|(name, ..)| name.clone());
+            if door.listener.replace(listener.clone()) != listener {
+                door.changed.notify_one();
+            }
+        }
+        for (key, (name, quic, socket)) in wanted {
+            let door = Rc::new(Door {
+                socket,
+                listener: RefCell::new(Some(name.clone())),
+                changed: Notify::new(),
+                handshakes: Cell::new(0),
+            });
+            doors.insert(key, door.clone());
+            let (worker, table) = (worker.clone(), self.0.clone());
+            let (steering, config) = (quic.steering.clone(), quic.config.clone());
+            tokio::task::spawn_local(async move {
+                serve(&worker, &door, || quic::endpoint(&door.socket, &steering, &config)).await;
+                table.borrow_mut().remove(&key);
+            });
+        }
+    }
+}
+
+fn key(socket: &Arc<UdpBound>) -> usize {
+    Arc::as_ptr(socket) as usize
+}
+
+/// Serves a socket until nobody wants it and no connection is left.
+async fn serve(worker: &Rc<Worker>, door: &Rc<Door>, open: impl Fn() -> io::Result<Endpoint>) {
+    let endpoint = loop {
+        match open() {
+            Ok(endpoint) => break endpoint,
+            Err(error) => {
+                tracing::error!(address = %door.socket.address, %error, "cannot serve QUIC, trying again");
+            }
+        }
+        tokio::time::sleep(OPEN_RETRY).await;
+        if door.listener.borrow().is_none() {
+            return;
+        }
+    };
+    loop {
+        let unwanted = door.listener.borrow().is_none();
+        tokio::select! {
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => begin(worker, door, incoming),
+                None => return,
+            },
+            () = door.changed.notified() => {}
+            () = endpoint.wait_idle(), if unwanted => {
+                if door.listener.borrow().is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
+    let Some((entrance, quic)) = entrance(worker, door) else { return incoming.refuse() };
+    if door.handshakes.get() >= HANDSHAKES_MAX && !incoming.remote_address_validated() {
+        // It may be asked for that once, and has just been found not to have been.
+        let _ = incoming.retry();
+        return;
+    }
+    let limit = entrance.config.limits.connections;
+    let Some(admitted) = entrance.incarnation.admit(limit) else { return incoming.refuse() };
+    let peer = incoming.remote_address();
+    let connecting = match incoming.accept_with(quic) {
+        Ok(connecting) => connecting,
+        Err(error) => return tracing::debug!(%peer, %error, "QUIC handshake failed"),
+    };
+    let settings = Settings::of(&entrance.config);
+    let conn = Rc::new(Conn::new(admitted, Peer::Ip(peer), settings));
+    conn.speaks(Protocol::Http3);
+    let registered = registered(worker, &conn);
+    door.handshakes.set(door.handshakes.get() + 1);
+    let door = door.clone();
+    tokio::task::spawn_local(async move {
+        let deadline = registered.worker.clock.deadline();
+        deadline.arm(settings.header_timeout);
+        let shaken = deadline.guard(connecting).await;
+        door.handshakes.set(door.handshakes.get() - 1);
+        match shaken {
+            Ok(Ok(quic)) => h3::serve(&registered.worker, &conn, quic, deadline).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "QUIC handshake failed"),
+            Err(_) => {}
+        }
+    });
+}
+
+/// What takes new connections of this socket now.
+fn entrance(worker: &Rc<Worker>, door: &Door) -> Option<(Arc<Entrance>, Arc<ServerConfig>)> {
+    let name = door.listener.borrow().clone()?;
+    let view = worker.view();
+    let entrance = view.snapshot()?.listeners.get(&name)?;
+    let quic = entrance.quic.as_ref().filter(|quic| quic.socket.as_ptr() == Arc::as_ptr(&door.socket))?;
+    (!entrance.incarnation.is_over()).then(|| (entrance.clone(), quic.config.clone()))
+}
