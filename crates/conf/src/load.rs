@@ -3,6 +3,7 @@
 //! A file may say `include: other.yaml` or `include: [conf.d/*.yaml, …]` at its top. What it includes is
 //! merged before it, so that it has the last word. A file counts once, where it is first named.
 
+mod again;
 mod run;
 mod stamp;
 mod variables;

@@ -158,9 +158,13 @@ fn stack_again(old: &[Option<&Entry>], result: Option<&Entry>, new: &[Option<&En
 }
 
 /// The layer says the same at the same place, and nobody need look.
-fn is_very_same(old: &[Option<&Entry>], new: &[Option<&Entry>], at: usize) -> bool {
-    let side = |row: &[Option<&Entry>]| row.get(at).copied().flatten().cloned();
-    match (side(old), side(new)) {
+fn is_very_same<'a>(old: &[Option<&'a Entry>], new: &[Option<&'a Entry>], at: usize) -> bool {
+    let side = |row: &[Option<&'a Entry>]| row.get(at).copied().flatten();
+    very_same(side(old), side(new))
+}
+
+fn very_same(a: Option<&Entry>, b: Option<&Entry>) -> bool {
+    match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => a.place == b.place && a.node.place == b.node.place && a.node.same(&b.node),
         _ => false,
@@ -173,10 +177,15 @@ fn edits_again<'a>(
     new: &[Option<&'a Entry>],
     changed: &[usize],
 ) -> Vec<Edit<'a, Entry>> {
-    let of = |map: Option<&'a Arc<Map>>| map.into_iter().flat_map(|map| map.entries());
     let mut touched: Vec<&'a Entry> = Vec::new();
     for at in changed {
-        touched.extend(of(layer(old, *at)).chain(of(layer(new, *at))));
+        match (layer(old, *at), layer(new, *at)) {
+            (Some(old), Some(new)) => {
+                let differ = old.unshared(new).filter(|(a, b)| !very_same(*a, *b));
+                touched.extend(differ.filter_map(|(a, b)| a.or(b)));
+            }
+            (one, other) => touched.extend(one.into_iter().chain(other).flat_map(|map| map.entries())),
+        }
     }
     touched.sort_by(|a, b| a.key.cmp(&b.key));
     touched.dedup_by(|a, b| a.key == b.key);

@@ -250,6 +250,19 @@ impl Map {
     }
 }
 
+impl Map {
+    /// What of two maps may be another allocation, side by side in the order of the keys; of what they share, nothing is
+    /// looked at.
+    pub(crate) fn unshared<'a>(&'a self, other: &'a Map) -> impl Iterator<Item = Pair<'a>> {
+        let (mut many, mut few) = (None, None);
+        match (&self.0, &other.0) {
+            (Entries::Many(a), Entries::Many(b)) => many = Some(a.entries.pairs(&b.entries)),
+            _ => few = Some(both(self.entries(), other.entries())),
+        }
+        many.into_iter().flatten().chain(few.into_iter().flatten())
+    }
+}
+
 /// Two sorted rows side by side.
 fn both<'a>(a: Iter<'a>, b: Iter<'a>) -> impl Iterator<Item = Pair<'a>> {
     let (mut a, mut b) = (a.peekable(), b.peekable());

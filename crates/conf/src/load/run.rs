@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Input, InputKind, Loader,
+    again::again,
     stamp::{self, Stamp},
     top_of,
 };
@@ -277,7 +278,14 @@ impl<'a> Run<'a> {
         let known = self.loader.cache.get(&key).map(|cached| &cached.document);
         let document = match known.filter(|d| d.digest == digest && d.file == file) {
             Some(document) => Arc::clone(document),
-            None => self.parse(path, &text, digest, file, &folder)?,
+            None => {
+                let before = known.map(Arc::clone);
+                let new = self.parse(path, &text, digest, file, &folder)?;
+                Arc::new(match before {
+                    Some(before) => Document { node: again(&before.node, new.node), ..new },
+                    None => new,
+                })
+            }
         };
         self.loader.cache.insert(key.clone(), Cached { document: Arc::clone(&document), stamp });
         self.used.insert(key);
@@ -291,13 +299,13 @@ impl<'a> Run<'a> {
         digest: Digest,
         file: FileId,
         folder: &FsPath,
-    ) -> Option<Arc<Document>> {
+    ) -> Option<Document> {
         let mut report = Report::new();
         let format = Format::of_name(path).unwrap_or_else(|| Format::of_text(text));
         let node = self.loader.parse(text, format, file, folder, &mut report);
         let document = node.map(|node| {
             let (node, includes) = take_includes(node, &mut report);
-            Arc::new(Document { digest, file, includes, node })
+            Document { digest, file, includes, node }
         });
         let good = !report.has_errors();
         self.report.append(report);
