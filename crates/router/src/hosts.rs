@@ -1,12 +1,10 @@
 //! Hosts by name: what a rule writes, what a request asks for, and the maps between.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hasher},
-    net::Ipv6Addr,
-    sync::Arc,
-};
+use std::{borrow::Cow, hash::Hasher, net::Ipv6Addr, sync::Arc};
+
+use hashbrown::{HashTable, hash_table::Entry};
+
+use crate::short::Short;
 
 /// A host of a rule, in its one form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +57,8 @@ pub(crate) struct Hosts<V> {
     len: usize,
 }
 
-type Shard<V> = HashMap<Box<str>, V, BuildHasherDefault<Fnv>>;
+/// A name and its value lie side by side in the table itself.
+type Shard<V> = HashTable<(Short, V)>;
 
 impl<V: Clone> Hosts<V> {
     pub(crate) fn new() -> Hosts<V> {
@@ -71,29 +70,40 @@ impl<V: Clone> Hosts<V> {
         if self.len == 0 {
             return None;
         }
-        self.shards.get(shard_of(host))?.get(host)
+        let hash = hash_of(host.as_bytes());
+        let found = self.shards.get(shard_of(hash))?.find(hash, |(key, _)| key.bytes() == host.as_bytes());
+        found.map(|(_, value)| value)
     }
 
-    pub(crate) fn insert(&mut self, host: Box<str>, value: V) {
-        if let Some(shard) = self.shards.get_mut(shard_of(&host))
-            && Arc::make_mut(shard).insert(host, value).is_none()
-        {
-            self.len += 1;
+    pub(crate) fn insert(&mut self, host: &str, value: V) {
+        let hash = hash_of(host.as_bytes());
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        let is_it = |(key, _): &(Short, V)| key.bytes() == host.as_bytes();
+        match Arc::make_mut(shard).entry(hash, is_it, |(key, _)| hash_of(key.bytes())) {
+            Entry::Occupied(mut entry) => entry.get_mut().1 = value,
+            Entry::Vacant(entry) => {
+                entry.insert((Short::new(host), value));
+                self.len += 1;
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, host: &str) {
-        if let Some(shard) = self.shards.get_mut(shard_of(host))
-            && shard.contains_key(host)
-        {
-            Arc::make_mut(shard).remove(host);
+        if self.get(host).is_none() {
+            return;
+        }
+        let hash = hash_of(host.as_bytes());
+        let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
+        if let Ok(entry) = Arc::make_mut(shard).find_entry(hash, |(key, _)| key.bytes() == host.as_bytes()) {
+            entry.remove();
             self.len -= 1;
         }
     }
 
     #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter()).map(|(host, value)| (&**host, value))
+        let all = self.shards.iter().flat_map(|shard| shard.iter());
+        all.map(|(host, value)| (std::str::from_utf8(host.bytes()).unwrap_or_default(), value))
     }
 }
 
@@ -103,9 +113,14 @@ impl<V> Clone for Hosts<V> {
     }
 }
 
-fn shard_of(host: &str) -> usize {
-    // Not the bits by which the map within chooses its slots.
-    let hash = BuildHasherDefault::<Fnv>::default().hash_one(host);
+fn hash_of(host: &[u8]) -> u64 {
+    let mut hasher = Fnv::default();
+    hasher.write(host);
+    hasher.finish()
+}
+
+fn shard_of(hash: u64) -> usize {
+    // Not the bits by which the table within chooses its slots.
     usize::try_from(hash >> 24 & (SHARDS as u64 - 1)).unwrap_or(0)
 }
 
@@ -168,10 +183,10 @@ mod tests {
     fn a_change_of_a_copy_is_its_own() {
         let mut first = Hosts::new();
         for i in 0..1000 {
-            first.insert(format!("h{i}").into(), i);
+            first.insert(&format!("h{i}"), i);
         }
         let mut second = first.clone();
-        second.insert("h7".into(), -7);
+        second.insert("h7", -7);
         second.remove("h8");
         second.remove("h8");
         assert_eq!((first.get("h7"), first.get("h8"), first.len), (Some(&7), Some(&8), 1000));

@@ -13,6 +13,7 @@ mod naive;
 mod order;
 pub mod path;
 mod predicate;
+mod short;
 mod table;
 
 pub use compile::{Change, Rule, RuleError, Work};

@@ -117,9 +117,9 @@ impl<T> Table<T> {
         let table = HostRules::new(rules);
         self.work.hosts += usize::from(table.is_some());
         match (host, table) {
-            (HostKey::Exact(name), Some(table)) => self.exact.insert(name, table),
+            (HostKey::Exact(name), Some(table)) => self.exact.insert(&name, table),
             (HostKey::Exact(name), None) => self.exact.remove(&name),
-            (HostKey::Wildcard(name), Some(table)) => self.wildcard.insert(name, table),
+            (HostKey::Wildcard(name), Some(table)) => self.wildcard.insert(&name, table),
             (HostKey::Wildcard(name), None) => self.wildcard.remove(&name),
             (HostKey::Any, table) => self.any = table,
         }
