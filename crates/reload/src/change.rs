@@ -1,10 +1,12 @@
 //! The thread `change`: carries out what the engine wants, one effect after the other, and may block.
 
+mod pause;
 mod say;
 mod steps;
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::PathBuf,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +24,7 @@ use crate::{
     generation::Generations,
     history::{Found, History, Memory, OpenError},
     inputs::Inputs,
-    options::{Options, StartError},
+    options::{Begin, Options, StartError},
     plan::Plan,
     revision::{Origin, RevisionId},
     source::{Draft, Intent, Notice},
@@ -46,6 +48,9 @@ pub(crate) enum Message {
     Disturbed,
     Draft(Draft, oneshot::Sender<Verdict>),
     Freed(RevisionId, Duration),
+    /// Make no changes, and leave the data directory to another process, until told otherwise.
+    Pause(oneshot::Sender<()>),
+    Resume,
     Stop(oneshot::Sender<()>),
 }
 
@@ -69,6 +74,9 @@ pub(crate) struct Change<T: Target> {
     started: Option<Started>,
     failed: Option<(Started, StartError)>,
     stop: Option<oneshot::Sender<()>>,
+    pause: Option<oneshot::Sender<()>>,
+    begin: Begin,
+    data_dir: Option<PathBuf>,
     epoch: Instant,
     now: Moment,
 }
@@ -169,6 +177,9 @@ impl<T: Target> Change<T> {
             started: None,
             failed: None,
             stop: None,
+            pause: None,
+            begin: options.begin,
+            data_dir: options.data_dir,
             epoch: Instant::now(),
             now: Moment::ZERO,
         };
@@ -179,15 +190,31 @@ impl<T: Target> Change<T> {
     }
 
     fn work(&mut self) {
-        let first = Draft::new(Origin::Start, Intent::Reload { insist: false });
-        let effects = self.step(Event::Drafted(STARTER, first));
+        let intent = match self.begin {
+            Begin::Files => Intent::Reload { insist: false },
+            Begin::Last => Intent::Recover { previous: false },
+            Begin::Previous => Intent::Recover { previous: true },
+        };
+        let effects = self.step(Event::Drafted(STARTER, Draft::new(Origin::Start, intent)));
         self.carry_out_all(effects);
+        self.recovered();
         while self.live.is_some() && self.stop.is_none() {
             let effects = match self.receive() {
                 Ok(Some(message)) => self.take(message),
                 Ok(None) => self.step(Event::Tick),
                 Err(()) => break,
             };
+            self.carry_out_all(effects);
+            if let Some(paused) = self.pause.take() {
+                self.paused(paused);
+            }
+        }
+    }
+
+    /// After a start without a look at the files they may say something else by now.
+    fn recovered(&mut self) {
+        if self.begin != Begin::Files && self.live.is_some() && self.settings.watch {
+            let effects = self.step(Event::Disturbed);
             self.carry_out_all(effects);
         }
     }
@@ -226,6 +253,12 @@ impl<T: Target> Change<T> {
                 self.stop = Some(stopped);
                 Vec::new()
             }
+            // Between transactions.
+            Message::Pause(paused) => {
+                self.pause = Some(paused);
+                Vec::new()
+            }
+            Message::Resume => Vec::new(),
         }
     }
 

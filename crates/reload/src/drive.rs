@@ -59,7 +59,8 @@ impl Handle {
         let _ = self.door.send(Message::Draft(draft, reply));
         verdict.await.unwrap_or_else(|_| {
             let mut report = Report::new();
-            report.problem("stopped", &Path::root(), Place::default(), "the reload engine has stopped");
+            let text = "no changes are made here any more; if another process has taken over, ask again";
+            report.problem("stopped", &Path::root(), Place::default(), text);
             let running = Some(self.running().id);
             Verdict::Refused { running, stage: Stage::Queue, report: Arc::new(report) }
         })
@@ -165,6 +166,20 @@ impl Handle {
         if self.door.send(Message::Stop(stopped)).is_ok() {
             let _ = done.await;
         }
+    }
+
+    /// Ends the transaction under way, makes no further ones, and leaves the data directory to another process.
+    /// Drafts wait until [`Handle::resume`].
+    pub async fn pause(&self) {
+        let (paused, done) = oneshot::channel();
+        if self.door.send(Message::Pause(paused)).is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Undoes [`Handle::pause`], as soon as the other process is gone.
+    pub fn resume(&self) {
+        let _ = self.door.send(Message::Resume);
     }
 
     /// A handle that does not keep the engine running, for tasks that should end with it.

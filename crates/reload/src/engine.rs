@@ -134,6 +134,11 @@ impl Engine {
         self.waiting.set_debounce(debounce);
     }
 
+    /// Another process has given numbers up to this one.
+    pub fn numbers_up_to(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
     /// The next step of the life cycle.
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -186,6 +191,14 @@ impl Engine {
             Intent::Replace(body) => (What::Replace, to_load(body)),
             Intent::Rollback(Some(id)) => (What::Rollback, Ok(Load::Revision(id))),
             // Without a live revision there is nothing before it; number 0 is never found.
+            Intent::Recover { previous } => match &self.recovered {
+                None => (What::Files { insist: false }, Ok(Load::Files)),
+                Some(_) if !previous => (What::LastGood, Ok(Load::Files)),
+                Some(last) => {
+                    self.seen = last.files;
+                    (What::Rollback, Ok(Load::Before(last.id)))
+                }
+            },
             Intent::Rollback(None) => {
                 (What::Rollback, Ok(Load::Before(running.unwrap_or(RevisionId { seq: 0, hash: [0; 3] }))))
             }
@@ -199,6 +212,9 @@ impl Engine {
             candidate: None,
             fallen_back: None,
         });
+        if let (What::LastGood, Some(recovered)) = (what, self.recovered.clone()) {
+            return self.last_good(recovered, effects);
+        }
         match load {
             Ok(load) => effects.push(Effect::Load(load)),
             Err(node) => self.loaded(Loaded::Text(node), effects),
@@ -402,6 +418,8 @@ impl Engine {
                     effects.push(Effect::FallBack(stage, report));
                     return self.last_good(Arc::clone(recovered), effects);
                 }
+                // There is none before it, or it does not run any more.
+                (What::Rollback, Some(recovered)) => return self.last_good(Arc::clone(recovered), effects),
                 (What::LastGood, _) => {
                     active.fallen_back.get_or_insert((stage, report));
                     if let Some(tried) = active.candidate.take().and_then(|c| c.same_as) {

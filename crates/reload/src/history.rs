@@ -75,7 +75,8 @@ pub(crate) struct Writer {
     files: BTreeMap<u64, Known>,
     /// What the next difference starts from.
     tip: Option<Tip>,
-    _lock: Lock,
+    /// `None`: another process may write.
+    lock: Option<Lock>,
 }
 
 /// What is remembered of a file.
@@ -123,6 +124,13 @@ impl History {
         }
     }
 
+    /// Leaves the data directory to other processes. Nothing is recorded after it.
+    pub(crate) fn release(&mut self) {
+        if let History::Disk(writer) = self {
+            writer.lock = None;
+        }
+    }
+
     /// Opens or makes a data directory, for this process alone.
     pub(crate) fn open(data_dir: &Path, redactor: &Redactor) -> Result<(History, Found), OpenError> {
         let (writer, found) = Writer::open(data_dir, redactor)?;
@@ -158,10 +166,13 @@ impl Writer {
             whole_bytes: read.whole_bytes,
             step_bytes: read.step_bytes,
         });
-        Ok((Writer { disk, files, tip, _lock: lock }, found))
+        Ok((Writer { disk, files, tip, lock: Some(lock) }, found))
     }
 
     fn record(&mut self, revision: &Arc<Revision>, inputs: &Inputs, summary: String) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Err(io::Error::other("the data directory is another process's"));
+        }
         let body = format::body_of(revision);
         let tip = self.tip.take_if(|t| t.steps < STEPS_MAX && t.step_bytes < t.whole_bytes.max(ROOM_MIN));
         let mut apart = Vec::new();

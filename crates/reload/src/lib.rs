@@ -29,7 +29,7 @@ pub use explain::Explained;
 pub use generation::{Generation, Generations, Holders};
 pub use history::ReadError;
 pub use inputs::Inputs;
-pub use options::{Options, StartError};
+pub use options::{Begin, Options, StartError};
 pub use plan::{Plan, Touch};
 pub use revision::{Layers, Origin, Pin, Record, Revision, RevisionId};
 pub use signal::Hangup;

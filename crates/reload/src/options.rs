@@ -18,10 +18,25 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Never start from the last good revision: broken files end the start.
     pub strict: bool,
+    /// What to run first.
+    pub begin: Begin,
     /// Reads the files.
     pub loader: Loader,
     /// Says which values are secrets.
     pub redactor: Redactor,
+}
+
+/// What an engine runs first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// What the files say, as a person starts it.
+    #[default]
+    Files,
+    /// What ran last on this data directory: this process takes the place of one that ran it. The files are looked at
+    /// afterwards, as when they change. Where nothing was kept, the files.
+    Last,
+    /// What ran before that: the last revision ended its process again and again.
+    Previous,
 }
 
 /// Why an engine did not start.
@@ -54,6 +69,7 @@ impl Options {
             folder: PathBuf::from("."),
             data_dir: None,
             strict: false,
+            begin: Begin::Files,
             loader,
             redactor: hide_literals(),
         }

@@ -42,6 +42,11 @@ pub enum Intent {
     Replace(Body),
     /// Go back to that revision; `None`: to the one before what runs.
     Rollback(Option<RevisionId>),
+    /// At a start: run what an earlier process ran last, without a look at the files. They are looked at once it runs.
+    Recover {
+        /// Run what was before that instead; the files are held if they are what made it.
+        previous: bool,
+    },
 }
 
 /// A piece of document that came with a draft.

@@ -66,6 +66,10 @@ pub enum StartedFrom {
     Held,
     /// The history, because the files were refused.
     LastGood,
+    /// The history: this process took the place of one that ran the same.
+    Last,
+    /// The history: what ran last ended its process again and again, and this is what was before.
+    Previous,
 }
 
 /// A change that has no verdict yet.

@@ -1,13 +1,18 @@
 //! What the engine says in the log: one line for a transaction, a span for each step.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use evergate_conf::{Diagnostic, Entry, Node, Path, Report, node::Place};
 use tracing::Span;
 
 use crate::{
     engine::Head,
+    revision::{Origin, Revision},
     source::Notice,
+    status::Refusal,
     verdict::{Stage, Verdict},
 };
 
@@ -35,6 +40,15 @@ pub(super) fn problem(code: &'static str, text: String) -> Report {
     let mut report = Report::new();
     report.problem(code, &Path::root(), Place::default(), text);
     report
+}
+
+/// What became of the revision before one that a start went back to.
+pub(super) fn taken_back(running: &Revision) -> Refusal {
+    let it = running.parent.map_or_else(|| "what ran last".to_owned(), |id| format!("revision {id}"));
+    let text = format!("{it} ended its process again and again; what ran before it runs instead");
+    tracing::error!(revision = %running.id, "{text}");
+    let report = Arc::new(problem("crash_loop", text));
+    Refusal { time: SystemTime::now(), origin: Origin::Start, author: None, stage: Stage::Publish, report }
 }
 
 /// What a first revision has, in a line: how many objects of each kind, and its settings.

@@ -14,6 +14,7 @@ use super::{Built, Change, Running, say};
 use crate::{
     engine::{Check, Checked, Load, Loaded},
     inputs::Inputs,
+    options::Begin,
     plan::{Plan, Side},
     revision::{self, Revision, RevisionId},
     source::Notice,
@@ -148,6 +149,7 @@ impl<T: Target> Change<T> {
             }
             c.shared.generations.publish(id);
         });
+        let first = self.live.is_none() && !self.transaction.fell_back;
         self.live = Some(Running {
             id,
             digest: revision.digest,
@@ -156,13 +158,22 @@ impl<T: Target> Change<T> {
             inputs: candidate.inputs,
         });
         let held_at_start = !record && !self.transaction.fell_back && revision.held.is_some();
+        let started_from = match self.begin {
+            _ if !first => None,
+            Begin::Previous if restores.is_some() && record => Some(StartedFrom::Previous),
+            Begin::Last | Begin::Previous if !record => Some(StartedFrom::Last),
+            _ if held_at_start => Some(StartedFrom::Held),
+            _ => None,
+        };
+        let taken_back = (started_from == Some(StartedFrom::Previous)).then(|| say::taken_back(&revision));
+        // What was taken back stays the last thing that was refused.
+        self.transaction.fell_back |= taken_back.is_some();
         self.shared.see(|view| {
             view.running = revision;
             view.since = SystemTime::now();
             view.kept = settings.history;
-            if held_at_start {
-                view.started_from = StartedFrom::Held;
-            }
+            view.started_from = started_from.unwrap_or(view.started_from);
+            view.last_refused = taken_back.or_else(|| view.last_refused.take());
         });
         self.transaction.read = true;
         self.engine.set_debounce(settings.debounce);

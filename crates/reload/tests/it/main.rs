@@ -6,6 +6,7 @@ mod observe;
 mod rollback;
 mod signal;
 mod start;
+mod successor;
 #[expect(clippy::unwrap_used, clippy::expect_used, reason = "it is part of the tests")]
 mod toy;
 #[expect(clippy::unwrap_used, reason = "it is part of the tests")]
