@@ -6,6 +6,7 @@ mod events;
 mod explain;
 mod history;
 mod status;
+mod upgrade;
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get, post},
 };
-use evergate_contract::status::Running;
+use evergate_contract::status::{Process, Running};
 use evergate_reload::{Handle, RevisionId};
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 use serde::de::DeserializeOwned;
@@ -35,6 +36,7 @@ pub(crate) type Api = Arc<Shared>;
 pub(crate) struct Shared {
     pub(crate) engine: Handle,
     pub(crate) running: Arc<dyn Running>,
+    pub(crate) process: Arc<dyn Process>,
     pub(crate) admin: Admin,
     pub(crate) started: Instant,
     access: watch::Receiver<Access>,
@@ -92,6 +94,13 @@ const CALLS: &[Call] = &[
         handler: || post(change::rollback),
     },
     Call {
+        path: "/api/v1/upgrade",
+        methods: "POST",
+        about: "replaces the running program without a lost connection; ?binary=FILE names another one, over the Unix \
+                socket only",
+        handler: || post(upgrade::upgrade),
+    },
+    Call {
         path: "/api/v1/revisions",
         methods: "GET",
         about: "what ran, newest first; ?limit=N",
@@ -130,11 +139,12 @@ const CALLS: &[Call] = &[
 ];
 
 impl Admin {
-    /// Answers calls from now on, for this engine and data plane; those that came earlier have waited.
-    pub fn serve(&self, engine: Handle, running: Arc<dyn Running>) {
+    /// Answers calls from now on, for this engine, data plane and process; those that came earlier have waited.
+    pub fn serve(&self, engine: Handle, running: Arc<dyn Running>, process: Arc<dyn Process>) {
         let shared = Shared {
             engine,
             running,
+            process,
             admin: self.clone(),
             started: self.started(),
             access: self.access(),

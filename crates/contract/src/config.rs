@@ -11,6 +11,7 @@ mod layer4;
 mod listen;
 mod listener;
 mod predicate;
+mod process;
 mod route;
 mod short;
 mod upstream;
@@ -36,6 +37,7 @@ pub(crate) use layer4::Way;
 pub use listen::{FileMode, KeepAlive, ListenAddress, ListenAddressError, Place, SocketOptions};
 pub use listener::{Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
 pub use predicate::{Match, PathMatch, TextMatch};
+pub use process::{Drain, Process};
 pub use route::{Rewrite, Route, RouteLimits};
 pub use upstream::{
     Balance, Ejection, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
@@ -67,6 +69,8 @@ pub struct Config {
     /// Which request is answered how. Of those that match, the most specific wins: by host, path, method, headers,
     /// query, name, in this order; `priority` overrides.
     pub routes: Objects<Route>,
+    /// The process that serves: how it is looked after, and how it ends.
+    pub process: Process,
     /// How this document is watched, and how much of its past is kept.
     pub reload: Reload,
 }

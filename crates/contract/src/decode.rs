@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// The keys of a document. `include` is not among them: the loader consumes it.
-const KEYS: [&str; 8] =
-    ["admin", "certificates", "listeners", "log", "reload", "routes", "upstreams", "workers"];
+const KEYS: [&str; 9] =
+    ["admin", "certificates", "listeners", "log", "process", "reload", "routes", "upstreams", "workers"];
 
 /// What could be read of a document. What could not is reported.
 pub(crate) struct Decoded<'a> {
@@ -47,6 +47,7 @@ impl<'a> Decoded<'a> {
         let mut reader = Reader { document, previous, report };
         let (workers, log) = (reader.value("workers"), reader.value("log"));
         let (admin, reload) = (reader.ruled::<Admin>("admin"), reader.ruled("reload"));
+        let process = reader.ruled("process");
         let admin_is_known = admin.is_some() && meant_for("admin", document).all(|e| &*e.key == "admin");
         let config = Config {
             workers: workers.unwrap_or_default(),
@@ -56,6 +57,7 @@ impl<'a> Decoded<'a> {
             certificates: reader.objects("certificates", |c| &c.certificates),
             upstreams: reader.objects("upstreams", |c| &c.upstreams),
             routes: reader.objects("routes", |c| &c.routes),
+            process: process.unwrap_or_default(),
             reload: reload.unwrap_or_default(),
         };
         Decoded { document, config, admin_is_known }

@@ -19,6 +19,38 @@ pub trait Running: Send + Sync {
     fn traffic(&self) -> Pin<Box<dyn Future<Output = Traffic> + Send + '_>>;
 }
 
+/// The process that serves, and who looks after it.
+pub trait Process: Send + Sync {
+    /// How it stands with its supervisor; `None` if it has none.
+    fn supervisor(&self) -> Option<SupervisorStatus>;
+    /// Has this process replaced: by the program in that file, or by the one that the supervisor was started from. The
+    /// answer is the version that serves now, or why nothing has changed.
+    fn upgrade(&self, binary: Option<String>)
+    -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+}
+
+/// The supervisor and its children.
+#[derive(Clone, Debug, Serialize)]
+pub struct SupervisorStatus {
+    /// Its process: the one to send signals to.
+    pub pid: u32,
+    /// Processes that took over from another since it began.
+    pub upgrades: u32,
+    /// How the last upgrade that failed did, if none has succeeded since.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_failed_upgrade: String,
+    /// Processes that ended without being asked to.
+    pub crashes: u32,
+    /// How the last of them did.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub last_crash: String,
+    /// The revision that was taken back since it ended its process again and again, until the next change.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub crash_loop: String,
+    /// Processes that have been replaced and still finish what they do.
+    pub draining: u32,
+}
+
 /// A listener as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListenerStatus {

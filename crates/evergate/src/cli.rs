@@ -6,6 +6,7 @@ mod client;
 mod diff;
 mod look;
 mod show;
+mod upgrade;
 
 use std::path::PathBuf;
 
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Show(ShowArgs),
     /// Show which layer set a value
     Explain(ExplainArgs),
+    /// Replace the running program, by the one in FILE or the one that was installed since, without a lost connection
+    Upgrade(UpgradeArgs),
     /// Print the JSON Schema of the document, for editors
     Schema,
 }
@@ -78,6 +81,12 @@ pub(crate) struct RunArgs {
     /// Never start from the last good revision: broken files end the start
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Run in one process, which nobody restarts when it dies, and which cannot be upgraded
+    #[arg(long)]
+    pub(crate) no_supervisor: bool,
+    /// Write the number of the process to send signals to into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
 }
 
 /// How to reach the gateway.
@@ -209,6 +218,15 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    /// The program; without it, the file that the gateway was started from
+    #[arg(value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// A value and all below it, such as routes.api
     #[arg(value_name = "PATH", default_value = "")]
@@ -231,6 +249,7 @@ pub(crate) fn carry_out(command: &Command) -> Exit {
         Command::History(args) => look::history(args),
         Command::Show(args) => look::show(args),
         Command::Explain(args) => look::explain(args),
+        Command::Upgrade(args) => upgrade::upgrade(args),
         Command::Schema => check::schema(),
     };
     match done {
@@ -278,7 +297,8 @@ mod tests {
             (&["run", "a.yaml", "--proxy", "http://a"], false),
             (&["run", "--files", "x", "--proxy", "http://a"], false),
             (&["status", "--socket", "a", "--data-dir", "b"], false),
-            (&["upgrade"], false),
+            (&["upgrade"], true),
+            (&["upgrade", "a", "b"], false),
             (&[], false),
         ] {
             let parsed = Cli::try_parse_from(["evergate"].iter().chain(args));

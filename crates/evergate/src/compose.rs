@@ -9,14 +9,15 @@ use evergate_admin::{Admin, BindError, HealthChange};
 use evergate_conf::{Loader, Node, Path, Report, node::Place, schema::paths};
 use evergate_contract::{
     Checked, check,
-    config::{Carried, Log},
+    config::{Carried, Log, Process},
     schema,
     status::{HealthStatus, Running},
 };
 use evergate_kit::Fds;
-use evergate_proxy::{Gateway, Plane};
+use evergate_proxy::{Before, Gateway, Plane};
 use evergate_reload::{Build, Candidate, Live, Plan, RevisionId, Settings, Target, Touch, plan::Kind};
 use evergate_upstream::Verdict;
+use tokio::sync::watch;
 
 use crate::log::LogControl;
 
@@ -27,6 +28,7 @@ pub(crate) struct Gate {
     admin: Admin,
     log: LogControl,
     fds: Fds,
+    process: watch::Sender<Process>,
 }
 
 /// What a change needs, ready to be switched to.
@@ -34,6 +36,7 @@ pub(crate) struct Built {
     plane: evergate_proxy::Prepared,
     admin: evergate_admin::Prepared,
     log: Log,
+    process: Process,
 }
 
 impl Gate {
@@ -43,14 +46,15 @@ impl Gate {
     /// If a thread cannot be started.
     pub(crate) fn new(
         control: tokio::runtime::Handle,
-        fds: Fds,
+        before: Before,
         admin: Admin,
         log: LogControl,
+        process: watch::Sender<Process>,
     ) -> std::io::Result<Gate> {
-        let listener = admin.clone();
+        let (listener, fds) = (admin.clone(), before.fds.clone());
         let plane = Plane::new(
             control,
-            fds.clone(),
+            before,
             Arc::new(move |change: evergate_proxy::HealthChange| {
                 let health = match change.verdict {
                     Verdict::Unknown => HealthStatus::Unknown,
@@ -62,7 +66,12 @@ impl Gate {
                 listener.health_changed(HealthChange { upstream, url, health, reason });
             }),
         )?;
-        Ok(Gate { gateway: plane.gateway(), plane, admin, log, fds })
+        Ok(Gate { gateway: plane.gateway(), plane, admin, log, fds, process })
+    }
+
+    /// The settings of the process, as they run.
+    pub(crate) fn process(&self) -> watch::Receiver<Process> {
+        self.process.subscribe()
     }
 
     /// What others may ask of the data plane.
@@ -126,7 +135,10 @@ impl Target for Gate {
         // Both are tried, so that all that is wrong is said at once.
         let admin = self.admin.prepare(&config.admin);
         match (self.plane.prepare(build), admin) {
-            (Ok(plane), Ok(admin)) => Ok(Built { plane, admin, log: config.log.clone() }),
+            (Ok(plane), Ok(admin)) => {
+                let (log, process) = (config.log.clone(), config.process.clone());
+                Ok(Built { plane, admin, log, process })
+            }
             (plane, admin) => {
                 let mut report = plane.err().unwrap_or_default();
                 if let Err(error) = admin {
@@ -142,6 +154,7 @@ impl Target for Gate {
         self.admin.adopt(built.admin);
         self.log.adopt(&built.log);
         self.fds.settle();
+        self.process.send_replace(built.process);
     }
 
     fn drain(&mut self, oldest: &[RevisionId]) {

@@ -6,7 +6,9 @@ mod built_in;
 mod cli;
 mod compose;
 mod exit;
+mod leave;
 mod log;
+mod overseer;
 mod place;
 mod serve;
 mod time;
@@ -15,9 +17,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use evergate_supervisor::Options;
+
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, RunArgs},
     exit::Exit,
+    serve::Failure,
 };
 
 #[expect(clippy::print_stderr, reason = "why it did not start is for whoever started it")]
@@ -31,11 +36,23 @@ fn main() -> ExitCode {
         }
     };
     let Command::Run(args) = command else { return cli::carry_out(&command).into() };
-    match serve::run(&args) {
-        Ok(exit) => exit.into(),
+    let is_child = evergate_supervisor::is_child(place::variable);
+    let ended =
+        if args.no_supervisor || is_child { serve::run(&args).map(ExitCode::from) } else { supervise(&args) };
+    match ended {
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("{}", failure.text);
             failure.exit.into()
         }
+    }
+}
+
+/// Stays behind while a child serves.
+fn supervise(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let options = Options { args: std::env::args_os().skip(1).collect(), pid_file: args.pid_file.clone() };
+    match evergate_supervisor::run(options, place::variable) {
+        Ok(code) => Ok(code.into()),
+        Err(error) => Err(Failure { exit: Exit::System, text: format!("cannot supervise: {error}") }),
     }
 }

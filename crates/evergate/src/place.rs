@@ -5,6 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// A variable of the environment, if it is text.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok()
+}
+
 /// `EVERGATE_DATA_DIR`; else `/var/lib/evergate` for root; else `evergate` in `XDG_STATE_HOME` or `~/.local/state`.
 /// `None` if there is no home either.
 pub(crate) fn data_dir() -> Option<PathBuf> {

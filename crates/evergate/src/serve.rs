@@ -4,22 +4,29 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use evergate_admin::Admin;
 use evergate_conf::{Report, Severity};
 use evergate_contract::{
-    config::Log,
+    config::{self, Log},
     status::{ListenerStatus, Running},
 };
-use evergate_kit::Fds;
-use evergate_proxy::Gateway;
-use evergate_reload::{Handle, Hangup, Options, StartError, start};
+use evergate_kit::{Carried, Fds};
+use evergate_proxy::{Before, Gateway};
+use evergate_reload::{Begin, Handle, Hangup, Notice, Options, StartError, WeakHandle, start};
+use evergate_supervisor::{
+    child::{Heard, Started},
+    message::{From, Terms, ToChild, ToParent},
+};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep, timeout},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc, watch,
+    },
+    time::sleep,
 };
 
 use crate::{
@@ -27,16 +34,14 @@ use crate::{
     cli::RunArgs,
     compose::{Gate, loader},
     exit::Exit,
+    leave::Ending,
     log::{self, LogControl},
+    overseer::{self, Overseer},
     place,
 };
 
-/// For requests to finish after SIGTERM; what is open then is cut.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it is looked whether they have.
-const DRAIN_LOOK: Duration = Duration::from_millis(10);
-/// For calls of the admin API to finish at the end.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the supervisor hears that this process works, for each time that it would wait.
+const BEATS: u32 = 4;
 /// How much the control runtime stands back behind the workers.
 const CONTROL_NICE: i32 = 3;
 /// Threads of the control runtime: one may wait for a disk while the other answers.
@@ -59,17 +64,19 @@ impl Failure {
 /// # Errors
 /// If it cannot start.
 pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
+    // Before anything else is opened: what was passed on has fixed numbers.
+    let system = |error: io::Error| Failure::new(Exit::System, format!("cannot start: {error}"));
+    let started = evergate_supervisor::child::started(place::variable).map_err(system)?;
     let data_dir = match args.data_dir.clone().or_else(place::data_dir) {
         Some(folder) => absolute(&folder),
         None => return Err(Failure::new(Exit::Usage, "there is no home directory: say --data-dir")),
     };
     let options = options(args, &data_dir)?;
-    let system = |error: io::Error| Failure::new(Exit::System, format!("cannot start: {error}"));
     // Until the document says otherwise.
     let log = log::start(&Log::default()).map_err(system)?;
     raise_open_files();
     let runtime = control_runtime().map_err(system)?;
-    let ended = runtime.block_on(serve(&runtime, data_dir, options, &log));
+    let ended = runtime.block_on(serve(&runtime, data_dir, options, started, &log));
     log.flush();
     // The process ends: what still runs need not be waited for.
     runtime.shutdown_background();
@@ -129,33 +136,179 @@ fn absolute(path: &Path) -> PathBuf {
 async fn serve(
     runtime: &Runtime,
     data_dir: PathBuf,
-    options: Options,
+    mut options: Options,
+    started: Started,
     log: &LogControl,
 ) -> Result<Exit, Failure> {
     let system = |error: io::Error| Failure::new(Exit::System, format!("cannot start: {error}"));
     // Caught before anything runs: a signal that comes early counts too.
     let mut stop = Stop::catch().map_err(system)?;
     let hangup = Hangup::catch().map_err(system)?;
+    let overseer = Overseer::new(started.parent);
+    let mut orders = overseer.orders().map_err(system)?;
+    let (settings, heartbeat) = watch::channel(config::Process::default());
+    let pulse = Pulse::start(&overseer, heartbeat);
+    let begin = tokio::select! {
+        begin = told_to_begin(&overseer, &mut orders) => begin,
+        () = stop.asked() => None,
+    };
+    let Some((begin, saved)) = begin else { return Ok(Exit::Ok) };
+    options.begin = if options.strict { Begin::Files } else { begin };
     make_data_dir(&data_dir)?;
-    let fds = Fds::default();
+    let fds = Fds::new(started.sockets, overseer.keeper());
     let admin = Admin::new(runtime.handle().clone(), fds.clone(), data_dir.clone());
-    let gate = Gate::new(runtime.handle().clone(), fds, admin.clone(), log.clone()).map_err(system)?;
-    let gateway = gate.gateway();
+    let before = Before { fds: fds.clone(), saved };
+    let gate = Gate::new(runtime.handle().clone(), before, admin.clone(), log.clone(), settings);
+    let gate = gate.map_err(system)?;
+    let (gateway, process) = (gate.gateway(), gate.process());
     let engine = tokio::select! {
         started = start(gate, options) => started.map_err(|e| failure(&e))?,
         () = stop.asked() => return Ok(Exit::Ok),
     };
-    admin.serve(engine.clone(), gateway.clone());
+    pulse.looks_at(&gateway);
+    admin.serve(engine.clone(), gateway.clone(), overseer.clone());
     hangup.reload(&engine);
     announce(&engine, &gateway, &admin, &data_dir);
+    overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
+    tokio::spawn(report(engine.downgrade(), engine.subscribe(), overseer.clone()));
 
-    stop.asked().await;
-    tokio::select! {
-        exit = drain(&engine, &gateway, &admin) => Ok(exit),
-        () = stop.asked() => {
-            tracing::warn!("asked to stop again: what is open is cut");
-            Ok(Exit::Interrupted)
+    let over = obey(&overseer, &engine, &gateway, &fds, &mut stop, &mut orders).await;
+    let drain = process.borrow().drain.clone();
+    let ending = Ending { engine, gateway, admin, drain };
+    Ok(match over {
+        Over::Left => ending.leave(&mut stop, &mut orders).await,
+        Over::Stopped => {
+            overseer.say(&ToParent::Stopping);
+            ending.stop(&mut stop).await
         }
+    })
+}
+
+/// Why a gateway ends.
+enum Over {
+    /// By a signal, or because its supervisor is gone.
+    Stopped,
+    /// Another process serves.
+    Left,
+}
+
+/// What to begin with, and what the process before left. `None`: whoever would say so is gone.
+async fn told_to_begin(
+    overseer: &Overseer,
+    orders: &mut mpsc::UnboundedReceiver<Heard>,
+) -> Option<(Begin, Vec<Carried>)> {
+    if !overseer.is_there() {
+        return Some((Begin::Files, Vec::new()));
+    }
+    overseer.say(&ToParent::Hello { version: env!("CARGO_PKG_VERSION").to_owned() });
+    loop {
+        match orders.recv().await? {
+            (ToChild::Begin(begin), state) => {
+                if !begin.because.is_empty() {
+                    tracing::warn!(because = begin.because, "taking the place of another process");
+                }
+                let from = match begin.from {
+                    From::Document => Begin::Files,
+                    From::Last => Begin::Last,
+                    From::Previous => Begin::Previous,
+                };
+                return Some((from, state.map(overseer::read).unwrap_or_default()));
+            }
+            (ToChild::Facts(facts), _) => overseer.learned(facts),
+            _ => {}
+        }
+    }
+}
+
+/// Does what the supervisor says until the gateway is to end.
+async fn obey(
+    overseer: &Overseer,
+    engine: &Handle,
+    gateway: &Gateway,
+    fds: &Fds,
+    stop: &mut Stop,
+    orders: &mut mpsc::UnboundedReceiver<Heard>,
+) -> Over {
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            () = stop.asked() => return Over::Stopped,
+        };
+        match order.map(|(order, _)| order) {
+            Some(ToChild::Pause) => {
+                tracing::info!("another process is about to take over: no changes meanwhile");
+                engine.pause().await;
+                fds.leave();
+                overseer.say_with_state(&ToParent::Paused, &gateway.save().await);
+            }
+            Some(ToChild::Resume) => {
+                tracing::warn!("the other process failed: going on");
+                fds.stay();
+                engine.resume();
+                overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
+            }
+            Some(ToChild::Leave) => return Over::Left,
+            Some(ToChild::Upgraded { ok, text }) => overseer.upgraded(ok, &text),
+            Some(ToChild::Facts(facts)) => overseer.learned(facts),
+            Some(ToChild::Begin(_) | ToChild::Finish) => {}
+            None => {
+                tracing::error!(
+                    "the supervisor is gone: stopping, so that its successor can have the addresses"
+                );
+                return Over::Stopped;
+            }
+        }
+    }
+}
+
+/// Tells the overseer of changes, for as long as they are made here.
+async fn report(engine: WeakHandle, mut notices: broadcast::Receiver<Arc<Notice>>, overseer: Arc<Overseer>) {
+    loop {
+        match notices.recv().await.as_deref() {
+            Ok(Notice::Received { .. }) => overseer.say(&ToParent::Reloading),
+            Ok(Notice::Ended { .. }) | Err(RecvError::Lagged(_)) => {
+                let Some(engine) = engine.upgrade() else { return };
+                overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
+            }
+            Ok(_) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Says again and again that this process works, if it does.
+struct Pulse(watch::Sender<Option<Arc<Gateway>>>);
+
+impl Pulse {
+    fn start(overseer: &Arc<Overseer>, settings: watch::Receiver<config::Process>) -> Pulse {
+        let (pulse, gateway) = watch::channel(None::<Arc<Gateway>>);
+        let overseer = overseer.clone();
+        tokio::spawn(async move {
+            loop {
+                let (watchdog, processes) = {
+                    let now = settings.borrow();
+                    (*now.watchdog, now.drain.processes)
+                };
+                let gateway = gateway.borrow().clone();
+                let works = match gateway {
+                    Some(gateway) => gateway.is_alive(watchdog / 2).await,
+                    None => true,
+                };
+                if works {
+                    let watchdog_ms = u32::try_from(watchdog.as_millis()).unwrap_or(u32::MAX);
+                    overseer.say(&ToParent::Alive(Terms { watchdog_ms, draining_max: processes }));
+                } else {
+                    tracing::error!("a worker does not answer");
+                }
+                sleep(watchdog / BEATS).await;
+            }
+        });
+        Pulse(pulse)
+    }
+
+    /// From now on a worker that hangs counts.
+    fn looks_at(&self, gateway: &Arc<Gateway>) {
+        self.0.send_replace(Some(gateway.clone()));
     }
 }
 
@@ -190,30 +343,8 @@ fn announce(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin, data_dir: &P
     );
 }
 
-/// Ends in the order in which others rely on it: no new work, no new changes, then the work that is left.
-async fn drain(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin) -> Exit {
-    admin.drain();
-    tracing::info!(deadline_s = DRAIN_TIMEOUT.as_secs(), "draining");
-    engine.stop().await;
-    gateway.drain();
-    let began = Instant::now();
-    while !gateway.is_drained() && began.elapsed() < DRAIN_TIMEOUT {
-        sleep(DRAIN_LOOK).await;
-    }
-    if !gateway.is_drained() {
-        let open: u64 = gateway.listeners().iter().map(|l| l.connections).sum();
-        tracing::warn!(connections = open, "the time to drain is over: what is open is cut");
-    }
-    gateway.stop();
-    if timeout(ADMIN_TIMEOUT, admin.close()).await.is_err() {
-        tracing::debug!("an admin connection did not end in time");
-    }
-    tracing::info!("stopped");
-    Exit::Ok
-}
-
 /// SIGTERM and SIGINT.
-struct Stop {
+pub(crate) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -224,7 +355,7 @@ impl Stop {
     }
 
     /// The next of either.
-    async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -21,9 +21,32 @@ pub struct Keep {
 
 type Kept = Weak<dyn Any + Send + Sync>;
 
+/// State that goes along when another process takes over.
+pub trait Carry {
+    /// All that is worth keeping, as text. The next process may be of another version and may not understand it.
+    fn save(&self) -> String;
+}
+
+/// Saved state: of what kind, whose, and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What [`Carry::save`] said.
+    pub text: String,
+}
+
+type Save = fn(&(dyn Any + Send + Sync)) -> Option<String>;
+
 #[derive(Default)]
 struct Table {
     kinds: HashMap<(TypeId, &'static str), HashMap<Box<str>, Kept>>,
+    /// How state of a kind is saved, for those that are.
+    saves: HashMap<(TypeId, &'static str), Save>,
+    /// What the process before saved, until it is asked for.
+    carried: HashMap<String, HashMap<String, String>>,
     /// Entries in all kinds, dead ones too.
     entries: usize,
     /// At so many entries the dead ones are cleared out: twice what was left the last time, so that each
@@ -76,6 +99,71 @@ impl Keep {
         }
         table.put(kind, name, &made);
         Ok(made)
+    }
+
+    /// As [`Keep::try_get`], for state that goes along when another process takes over: `make` is given what the process
+    /// before saved of it, if it did.
+    ///
+    /// # Errors
+    /// That of `make`.
+    pub fn try_carried<T: Carry + Any + Send + Sync, E>(
+        &self,
+        kind: &'static str,
+        name: &str,
+        make: impl FnOnce(Option<&str>) -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let saved = {
+            let mut table = self.table();
+            table.saves.entry((TypeId::of::<T>(), kind)).or_insert(|it| Some(it.downcast_ref::<T>()?.save()));
+            table.carried.get(kind).and_then(|names| names.get(name)).cloned()
+        };
+        self.try_get(kind, name, || make(saved.as_deref()))
+    }
+
+    /// As [`Keep::try_carried`], for state whose making cannot fail.
+    pub fn carried<T: Carry + Any + Send + Sync>(
+        &self,
+        kind: &'static str,
+        name: &str,
+        make: impl FnOnce(Option<&str>) -> T,
+    ) -> Arc<T> {
+        match self.try_carried(kind, name, |saved| Ok::<T, Infallible>(make(saved))) {
+            Ok(state) => state,
+            Err(never) => match never {},
+        }
+    }
+
+    /// What the next process should know.
+    #[must_use]
+    pub fn save(&self) -> Vec<Carried> {
+        // Not under the lock: saving is somebody else's code.
+        let mut all: Vec<(Save, &'static str, Box<str>, Arc<dyn Any + Send + Sync>)> = Vec::new();
+        {
+            let table = self.table();
+            for (key, save) in &table.saves {
+                let names = table.kinds.get(key).into_iter().flatten();
+                all.extend(
+                    names.filter_map(|(name, kept)| Some((*save, key.1, name.clone(), kept.upgrade()?))),
+                );
+            }
+        }
+        let carried = |(save, kind, name, it): (Save, &str, Box<str>, Arc<dyn Any + Send + Sync>)| {
+            Some(Carried { kind: kind.to_owned(), name: name.into_string(), text: save(&*it)? })
+        };
+        all.into_iter().filter_map(carried).collect()
+    }
+
+    /// Takes what the process before saved; who asks for such state gets it until [`Keep::settle`].
+    pub fn carry(&self, saved: Vec<Carried>) {
+        let mut table = self.table();
+        for Carried { kind, name, text } in saved {
+            table.carried.entry(kind).or_default().insert(name, text);
+        }
+    }
+
+    /// Forgets what the process before saved: what is made from now on is new.
+    pub fn settle(&self) {
+        self.table().carried = HashMap::new();
     }
 
     /// Clears out what nobody holds any more. Also happens by itself, now and then, as entries are added.

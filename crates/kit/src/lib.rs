@@ -12,6 +12,6 @@ pub mod rng;
 pub mod unix;
 
 pub use fds::Fds;
-pub use keep::Keep;
+pub use keep::{Carried, Keep};
 pub use meter::{Counter, Histogram, HistogramCounts};
 pub use rng::Rng;

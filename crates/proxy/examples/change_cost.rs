@@ -34,8 +34,7 @@ use std::{
 
 use evergate_conf::{Format, Loader, Report, schema::paths};
 use evergate_contract::{Checked, check, schema};
-use evergate_kit::Fds;
-use evergate_proxy::{Plane, Prepared};
+use evergate_proxy::{Before, Plane, Prepared};
 use evergate_reload::{
     Body, Build, Candidate, Draft, Handle, Intent, Live, Notice, Options, Origin, Settings, Target, Verdict,
 };
@@ -256,7 +255,7 @@ fn main() {
 }
 
 async fn run(folder: &Path, files: &Files, changes: usize, way: Way, times: bool) {
-    let plane = Plane::new(tokio::runtime::Handle::current(), Fds::default(), Arc::new(|_| {})).unwrap();
+    let plane = Plane::new(tokio::runtime::Handle::current(), Before::default(), Arc::new(|_| {})).unwrap();
     let gateway = plane.gateway();
     // Files that were just written would be read again, or not, by how fast the machine is.
     let loader = Loader::new(&paths(&schema())).with_clock(|| SystemTime::now() + Duration::from_secs(10));

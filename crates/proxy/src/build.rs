@@ -37,7 +37,7 @@ use crate::{
 /// What building needs and what outlives every snapshot.
 pub(crate) struct Workshop {
     /// State by identity.
-    pub keep: Keep,
+    pub keep: Arc<Keep>,
     /// Cryptography.
     pub crypto: Crypto,
     /// Listening sockets of this process and the one before.
@@ -53,7 +53,7 @@ impl Workshop {
     /// With the sockets that are there.
     pub(crate) fn new(fds: Fds, steering: Steering) -> Workshop {
         Workshop {
-            keep: Keep::new(),
+            keep: Arc::default(),
             crypto: Crypto::new(),
             fds,
             places: Places::default(),

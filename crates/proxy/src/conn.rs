@@ -13,6 +13,7 @@ use evergate_wire::h1::HeadLimits;
 use http::HeaderValue;
 
 use crate::{
+    carries::Load,
     listen::{Admitted, Incarnation, Peer},
     snapshot::{Entrance, Snapshot},
     view::View,
@@ -66,6 +67,8 @@ pub(crate) struct Conn {
     alt_svc: RefCell<Option<HeaderValue>>,
     closing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// What it carries, and who serves it.
+    pub load: Load,
     /// Requests that hold a view: its sequence and their number. On HTTP/1 one at most, on HTTP/2 hardly ever more entries.
     holds: RefCell<Vec<(u64, u32)>>,
 }
@@ -109,6 +112,7 @@ impl Conn {
             alt_svc: RefCell::new(None),
             closing: Cell::new(false),
             waker: RefCell::new(None),
+            load: Load::default(),
             holds: RefCell::default(),
         }
     }

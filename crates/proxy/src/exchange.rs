@@ -17,6 +17,7 @@ use evergate_wire::{
 use http::{HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
 
 use crate::{
+    carries::{Carries, Streaming},
     conn::{Conn, Settings},
     headers, reply,
     route::{Action, Forward, Respond, Route},
@@ -54,6 +55,8 @@ pub(crate) struct Tally {
     method: Method,
     status: StatusCode,
     began: Instant,
+    /// Held for as long as an answer without a length goes on.
+    streaming: Option<Streaming>,
 }
 
 impl Drop for Tally {
@@ -78,6 +81,7 @@ pub(crate) async fn answer(
         method: request.parts.method.clone(),
         status: StatusCode::INTERNAL_SERVER_ERROR,
         began: Instant::now(),
+        streaming: None,
     };
     let id = headers::request_id(&mut request.parts.headers, &worker.rng);
     let view = conn.hold(worker.view());
@@ -86,6 +90,7 @@ pub(crate) async fn answer(
         None => Err(FaultKind::NotReady.into()),
     };
     let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
+    tally.streaming = lasting(conn, &answer);
     let parts = answer.parts();
     parts.headers.insert(&headers::REQUEST_ID, &id);
     if let Some(alt_svc) = conn.alt_svc(&view) {
@@ -93,6 +98,19 @@ pub(crate) async fn answer(
     }
     tally.status = parts.status;
     (answer, tally)
+}
+
+/// Notes what the connection carries by this answer, where that may last.
+fn lasting(conn: &Conn, answer: &Answer) -> Option<Streaming> {
+    match answer {
+        Answer::Response(_, body) => body.length().is_none().then(|| conn.load.stream()),
+        Answer::Tunnel(parts, _) => {
+            let is_websocket =
+                parts.headers.get(header::UPGRADE).is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
+            conn.load.becomes(if is_websocket { Carries::Websocket } else { Carries::Tunnel });
+            None
+        }
+    }
 }
 
 impl Answer {

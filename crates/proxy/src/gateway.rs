@@ -1,6 +1,7 @@
 //! The running data plane as others see it: its workers, and what it says about itself.
 
 use std::{
+    collections::HashMap,
     future::Future,
     io,
     pin::Pin,
@@ -13,9 +14,11 @@ use evergate_contract::{
     config::Name,
     status::{ListenerStatus, Running, Traffic, UpstreamStatus},
 };
+use evergate_kit::{Carried, Keep};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    carries::Carries,
     listen::Incarnation,
     meter::Sum,
     starter::Starter,
@@ -26,6 +29,8 @@ use crate::{
 
 /// A scrape does not wait longer for a worker; its counts are in the next one.
 const COUNT_WAIT: Duration = Duration::from_secs(2);
+/// The kind of state that turns of upstreams are.
+const TURN: &str = "turn";
 
 /// Workers and status. Shared by the plane, the admin API and whoever stops the program.
 pub struct Gateway {
@@ -34,6 +39,9 @@ pub struct Gateway {
     draining: Mutex<Vec<Weak<Incarnation>>>,
     ended: Arc<Mutex<Sum>>,
     starter: Starter,
+    keep: Arc<Keep>,
+    /// Turns of the process before, by worker.
+    turns: Mutex<HashMap<usize, HashMap<Name, u32>>>,
 }
 
 struct Handle {
@@ -43,9 +51,12 @@ struct Handle {
 }
 
 impl Gateway {
-    pub(crate) fn new(shared: Arc<Shared>) -> io::Result<Gateway> {
+    pub(crate) fn new(shared: Arc<Shared>, keep: Arc<Keep>, saved: Vec<Carried>) -> io::Result<Gateway> {
         let (workers, draining, ended) = (Mutex::default(), Mutex::default(), Arc::default());
-        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()? })
+        let (turns, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|c| c.kind == TURN);
+        keep.carry(saved);
+        let turns = Mutex::new(by_worker(turns));
+        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()?, keep, turns })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -72,7 +83,8 @@ impl Gateway {
         let (inbox, messages) = mpsc::unbounded_channel();
         let (ready, started) = std_mpsc::channel();
         let (shared, ended) = (self.shared.clone(), self.ended.clone());
-        let run = move || thread::run(index, shared, messages, &ready, &ended);
+        let turns = lock(&self.turns).remove(&index).unwrap_or_default();
+        let run = move || thread::run(index, shared, turns, messages, &ready, &ended);
         let thread = self.starter.start(format!("worker-{index}"), run)?;
         started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker's thread ended")))?;
         Ok(Handle { inbox, thread, accepting: false })
@@ -112,7 +124,59 @@ impl Gateway {
         self.tell_all(|| Message::Drain);
     }
 
-    /// True once nothing is open any more after [`Gateway::drain`].
+    /// Leaves new connections to another process that has the same sockets, and closes those that are open politely once
+    /// they are idle, spread over so long.
+    pub fn leave(&self, spread: Duration) {
+        self.tell_all(|| Message::Leave(spread));
+    }
+
+    /// Closes all connections politely once they are idle, now.
+    pub fn hurry(&self) {
+        self.tell_all(|| Message::DrainUpTo(u64::MAX));
+    }
+
+    /// Ends connections that carry this, whatever is under way on them.
+    pub fn cut(&self, what: Carries) {
+        self.tell_all(|| Message::Cut(what));
+    }
+
+    /// What the next process should know: health, ejections, sessions, turns.
+    pub async fn save(&self) -> Vec<Carried> {
+        let mut saved = self.keep.save();
+        let inboxes: Vec<_> = lock(&self.workers).iter().map(|worker| worker.inbox.clone()).collect();
+        for (worker, inbox) in inboxes.into_iter().enumerate() {
+            let (reply, turns) = oneshot::channel();
+            if inbox.send(Message::Turns(reply)).is_ok()
+                && let Ok(Ok(turns)) = tokio::time::timeout(COUNT_WAIT, turns).await
+            {
+                saved.extend(turns.into_iter().map(|(name, turn)| Carried {
+                    kind: TURN.to_owned(),
+                    name: format!("{worker} {name}"),
+                    text: turn.to_string(),
+                }));
+            }
+        }
+        saved
+    }
+
+    /// True if every worker has answered within that time.
+    pub async fn is_alive(&self, within: Duration) -> bool {
+        let inboxes: Vec<_> = lock(&self.workers).iter().map(|worker| worker.inbox.clone()).collect();
+        let answers = inboxes.into_iter().filter_map(|inbox| {
+            let (reply, answer) = oneshot::channel();
+            inbox.send(Message::Count(reply)).is_ok().then_some(answer)
+        });
+        let answers: Vec<_> = answers.collect();
+        let all = async {
+            for answer in answers {
+                // A worker that has ended meanwhile is not hung.
+                let _ = answer.await;
+            }
+        };
+        tokio::time::timeout(within, all).await.is_ok()
+    }
+
+    /// True once nothing is open any more after [`Gateway::drain`] or [`Gateway::leave`].
     #[must_use]
     pub fn is_drained(&self) -> bool {
         lock(&self.workers).iter().all(|worker| worker.thread.is_finished())
@@ -211,6 +275,18 @@ impl Running for Gateway {
     fn traffic(&self) -> Pin<Box<dyn Future<Output = Traffic> + Send + '_>> {
         Box::pin(async { self.count().await.into_traffic(self.connections()) })
     }
+}
+
+/// Turns that the process before saved. What is not understood is left out.
+fn by_worker(saved: Vec<Carried>) -> HashMap<usize, HashMap<Name, u32>> {
+    let mut all: HashMap<usize, HashMap<Name, u32>> = HashMap::new();
+    for Carried { name, text, .. } in saved {
+        let place = name.split_once(' ').and_then(|(worker, name)| Some((worker.parse().ok()?, name)));
+        if let (Some((worker, name)), Ok(turn)) = (place, text.parse()) {
+            all.entry(worker).or_default().insert(name.into(), turn);
+        }
+    }
+    all
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,6 +5,7 @@
 //! files, formats, history, who asked for a change.
 
 mod build;
+mod carries;
 mod conn;
 mod doors;
 mod edits;
@@ -26,7 +27,8 @@ mod thread;
 mod view;
 mod worker;
 
+pub use carries::Carries;
 pub use evergate_upstream::{HealthChange, health::Notice as HealthNotice};
 pub use gateway::Gateway;
-pub use plane::{Plane, Prepared};
+pub use plane::{Before, Plane, Prepared};
 pub use quic::Steering;

@@ -4,13 +4,13 @@ use std::sync::{Arc, mpsc as std_mpsc};
 
 use evergate_conf::Report;
 use evergate_contract::Checked;
-use evergate_kit::Fds;
+use evergate_kit::{Carried, Fds};
 use evergate_reload::{Build, RevisionId};
 use evergate_upstream::{Checkers, health::Notice as HealthNotice};
 use http::HeaderValue;
 
 use crate::{
-    build::{self, Before, Workshop},
+    build::{self, Workshop},
     gateway::Gateway,
     listen::Incarnation,
     quic::Steering,
@@ -33,6 +33,15 @@ pub struct Plane {
     checkers: Checkers,
 }
 
+/// What another process left.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// Its sockets.
+    pub fds: Fds,
+    /// What it said by [`Gateway::save`].
+    pub saved: Vec<Carried>,
+}
+
 /// A snapshot that is ready to be published. Dropped instead, it leaves no trace.
 pub struct Prepared {
     snapshot: Arc<Snapshot>,
@@ -40,12 +49,16 @@ pub struct Prepared {
 }
 
 impl Plane {
-    /// A data plane that serves nothing until the first publication. It takes the sockets in `fds` in place of new ones.
-    /// Health checks run on the given runtime, where `on_health` is told of each verdict; it must not block.
+    /// A data plane that serves nothing until the first publication. It goes on with what another process left. Health
+    /// checks run on the given runtime, where `on_health` is told of each verdict; it must not block.
     ///
     /// # Errors
     /// If the thread that frees old snapshots cannot be started.
-    pub fn new(control: tokio::runtime::Handle, fds: Fds, on_health: HealthNotice) -> std::io::Result<Plane> {
+    pub fn new(
+        control: tokio::runtime::Handle,
+        before: Before,
+        on_health: HealthNotice,
+    ) -> std::io::Result<Plane> {
         let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
         // Freeing a large snapshot takes long; no worker and no change should wait for it, nor give its core up for it.
         std::thread::Builder::new().name("reaper".to_owned()).spawn(move || {
@@ -53,9 +66,12 @@ impl Plane {
             dead.iter().for_each(drop);
         })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
+        let steering = Steering::alone().map_err(std::io::Error::other)?;
+        let shop = Workshop::new(before.fds, steering);
+        let gateway = Gateway::new(shared, shop.keep.clone(), before.saved)?;
         Ok(Plane {
-            shop: Workshop::new(fds, Steering::alone().map_err(std::io::Error::other)?),
-            gateway: Arc::new(Gateway::new(shared)?),
+            shop,
+            gateway: Arc::new(gateway),
             live: None,
             published: Vec::new(),
             checkers: Checkers::new(control, on_health),
@@ -86,7 +102,7 @@ impl Plane {
     /// # Errors
     /// All that is wrong, with places in the document.
     pub fn prepare(&mut self, build: Build<'_, Checked>) -> Result<Prepared, Report> {
-        let before = self.live.as_ref().map(|(snapshot, config)| Before { snapshot, config });
+        let before = self.live.as_ref().map(|(snapshot, config)| build::Before { snapshot, config });
         let (document, config) = (build.document, Arc::clone(build.config));
         let snapshot = build::snapshot(&self.shop, build, before)?;
         if let Err(error) = self.gateway.have_workers(snapshot.workers) {
@@ -113,6 +129,7 @@ impl Plane {
         let shared = self.gateway.shared();
         let before = shared.published.publish(snapshot.clone());
         self.gateway.set_workers(snapshot.workers);
+        self.shop.keep.settle();
         self.checkers.reconcile(snapshot.clusters.iter().flatten());
         self.published.retain(|(_, _, weak)| weak.strong_count() > 0);
         self.published.push((snapshot.revision, shared.published.epoch(), Arc::downgrade(&snapshot)));

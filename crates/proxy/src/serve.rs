@@ -86,12 +86,14 @@ fn begin(
     let Some(admitted) = entrance.incarnation.admit(entrance.config.limits.connections) else { return };
     let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
     let registered = registered(worker, &conn);
-    tokio::task::spawn_local(async move {
+    let serving = conn.clone();
+    let task = tokio::task::spawn_local(async move {
         if conn.incarnation().is_over() {
             conn.close_politely();
         }
         speak(&registered.worker, &conn, entrance, stream).await;
     });
+    serving.load.is_served_by(task.abort_handle());
 }
 
 /// Puts a connection on the worker's list.

@@ -1,11 +1,13 @@
 //! A worker's thread: one executor, an inbox, and the clock's tick.
 
 use std::{
+    collections::HashMap,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, mpsc as std_mpsc},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use evergate_contract::config::Name;
 use evergate_kit::deadline::TICK;
 use tokio::{
     runtime::LocalOptions,
@@ -13,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    carries::Carries,
     doors::Doors,
     meter::Sum,
     view::Shared,
@@ -38,6 +41,12 @@ pub(crate) enum Message {
     DrainUpTo(u64),
     /// Close every connection politely once it is idle.
     Drain,
+    /// Another process takes new connections: close those that are here politely, spread over so long.
+    Leave(Duration),
+    /// End connections that carry this now.
+    Cut(Carries),
+    /// Where are the turns of upstreams?
+    Turns(oneshot::Sender<Vec<(Name, u32)>>),
     /// End now; what is open is cut.
     Stop,
 }
@@ -47,6 +56,7 @@ pub(crate) enum Message {
 pub(crate) fn run(
     index: usize,
     shared: Arc<Shared>,
+    turns: HashMap<Name, u32>,
     mut inbox: mpsc::UnboundedReceiver<Message>,
     ready: &std_mpsc::Sender<std::io::Result<()>>,
     ended: &Mutex<Sum>,
@@ -59,7 +69,7 @@ pub(crate) fn run(
         Ok(runtime) => runtime,
         Err(error) => return drop(ready.send(Err(error))),
     };
-    let worker = Worker::new(index, shared, Box::<Doors>::default());
+    let worker = Worker::new(index, shared, turns, Box::<Doors>::default());
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         serve(&worker, &mut inbox).await;
@@ -120,6 +130,14 @@ fn handle(worker: &Rc<Worker>, message: Message, ending: &mut bool) {
         Message::Drain => {
             *ending = true;
             worker.drain();
+        }
+        Message::Leave(spread) => {
+            *ending = true;
+            worker.leave(spread);
+        }
+        Message::Cut(what) => worker.cut(what),
+        Message::Turns(reply) => {
+            let _ = reply.send(worker.upstreams.turns());
         }
         Message::Stop => {}
     }

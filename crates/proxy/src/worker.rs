@@ -5,17 +5,20 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use evergate_contract::config::Name;
 use evergate_kit::{Rng, deadline::Clock};
 use evergate_upstream::Local;
 use evergate_wire::{Outbox, tunnel::Scratch};
 use slab::Slab;
 
 use crate::{
+    carries::Carries,
     conn::Conn,
     meter::Meter,
     snapshot::Snapshot,
@@ -70,13 +73,18 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// A worker that serves nothing yet; `doors` let connections in.
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, doors: Box<dyn Follow>) -> Rc<Worker> {
+    /// A worker that serves nothing yet; `doors` let connections in, `turns` are those of the process before.
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        turns: HashMap<Name, u32>,
+        doors: Box<dyn Follow>,
+    ) -> Rc<Worker> {
         let (clock, outbox) = (Clock::new(Instant::now()), Rc::<Outbox>::default());
         let seed = u64::from(std::process::id()) << 16 ^ index as u64 ^ now_unix().as_nanos() as u64;
         let view = Rc::new(View::empty(&shared));
         Rc::new(Worker {
-            upstreams: Local::new(clock.clone(), outbox.clone(), index, seed),
+            upstreams: Local::new(clock.clone(), outbox.clone(), index, seed).with_turns(turns),
             outbox,
             scratch: Scratch::default(),
             rng: Rng::new(seed),
@@ -159,6 +167,34 @@ impl Worker {
         self.draining.set(true);
         self.set_accepting(None);
         self.close_politely(|_| true);
+    }
+
+    /// Lets no connections in, since another process does, and closes those that are there politely, one after the other
+    /// in any order, so that their clients do not all come back at once. Sockets stay as they are.
+    pub(crate) fn leave(self: &Rc<Worker>, spread: Duration) {
+        self.set_accepting(None);
+        let most_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let conns = self.conns.borrow();
+        let goodbye = |(_, conn): (usize, &Rc<Conn>)| {
+            (Duration::from_millis(self.rng.below(most_ms)), Rc::downgrade(conn))
+        };
+        let mut goodbyes: Vec<_> = conns.iter().map(goodbye).collect();
+        goodbyes.sort_by_key(|(at, _)| *at);
+        let began = tokio::time::Instant::now();
+        tokio::task::spawn_local(async move {
+            for (at, conn) in goodbyes {
+                tokio::time::sleep_until(began + at).await;
+                if let Some(conn) = conn.upgrade() {
+                    conn.close_politely();
+                }
+            }
+        });
+    }
+
+    /// Ends connections that carry this.
+    pub(crate) fn cut(&self, what: Carries) {
+        let conns = self.conns.borrow();
+        conns.iter().filter(|(_, conn)| conn.load.now() == what).for_each(|(_, conn)| conn.load.cut());
     }
 
     /// Makes the current request of such connections their last.

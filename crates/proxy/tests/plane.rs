@@ -9,8 +9,7 @@ use std::{
 
 use evergate_conf::{FileId, Format, Limits, Node, Report};
 use evergate_contract::{Checked, status::Running};
-use evergate_kit::Fds;
-use evergate_proxy::{Gateway, Plane};
+use evergate_proxy::{Before, Gateway, Plane};
 use evergate_reload::{Build, Generation, Inputs, Plan, RevisionId};
 
 struct Plain {
@@ -25,7 +24,7 @@ impl Plain {
     fn start() -> Plain {
         let control =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let plane = Plane::new(control.handle().clone(), Fds::default(), Arc::new(|_| {})).unwrap();
+        let plane = Plane::new(control.handle().clone(), Before::default(), Arc::new(|_| {})).unwrap();
         Plain { gateway: plane.gateway(), plane, live: None, seq: 0, _control: control }
     }
 

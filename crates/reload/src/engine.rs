@@ -192,8 +192,8 @@ impl Engine {
             Intent::Rollback(Some(id)) => (What::Rollback, Ok(Load::Revision(id))),
             // Without a live revision there is nothing before it; number 0 is never found.
             Intent::Recover { previous } => match &self.recovered {
-                None => (What::Files { insist: false }, Ok(Load::Files)),
-                Some(_) if !previous => (What::LastGood, Ok(Load::Files)),
+                None => (What::Files { insist: false }, Ok(Load::Files { distrust: false })),
+                Some(_) if !previous => (What::LastGood, Ok(Load::Files { distrust: false })),
                 Some(last) => {
                     self.seen = last.files;
                     (What::Rollback, Ok(Load::Before(last.id)))

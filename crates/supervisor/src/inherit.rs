@@ -31,6 +31,12 @@ pub(crate) struct Inherited {
     pub(crate) channel: Option<OwnedFd>,
 }
 
+/// True if this process was started by a supervisor.
+#[must_use]
+pub fn is_child(variable: impl Fn(&str) -> Option<String>) -> bool {
+    variable(CHANNEL).is_some()
+}
+
 /// Takes what this process was started with. To be called once, before other descriptors are opened.
 pub(crate) fn take(variable: impl Fn(&str) -> Option<String>) -> io::Result<Inherited> {
     let number = |name: &str| variable(name).and_then(|text| text.parse::<usize>().ok());

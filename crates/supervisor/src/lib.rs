@@ -17,5 +17,5 @@ mod sockets;
 mod spawn;
 mod takeover;
 
-pub use inherit::Named;
+pub use inherit::{Named, is_child};
 pub use run::{Options, run};

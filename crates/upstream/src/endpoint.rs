@@ -8,7 +8,7 @@ use std::{
 };
 
 use evergate_contract::config::Name;
-use evergate_kit::Keep;
+use evergate_kit::{Keep, keep::Carry};
 
 use crate::{
     ejection,
@@ -36,7 +36,13 @@ impl EndpointState {
     /// The state of that endpoint of that upstream: the one that is known, or a new one.
     #[must_use]
     pub fn kept(keep: &Keep, upstream: &Name, url: &str) -> std::sync::Arc<EndpointState> {
-        keep.get("endpoint", &format!("{upstream}\0{url}"), || EndpointState::new(upstream.clone(), url))
+        keep.carried("endpoint", &format!("{upstream}\0{url}"), |saved| {
+            let state = EndpointState::new(upstream.clone(), url);
+            if let Some(saved) = saved {
+                state.restore(saved);
+            }
+            state
+        })
     }
 
     fn new(upstream: Name, url: &str) -> EndpointState {
@@ -144,6 +150,25 @@ impl EndpointState {
         self.ejected_until_ms.store(until, Relaxed);
     }
 
+    /// Takes over what [`Carry::save`] said; of what it does not understand, nothing.
+    fn restore(&self, saved: &str) {
+        let mut numbers = saved.split(' ').map(str::parse::<u64>);
+        let mut next = || numbers.next().and_then(Result::ok);
+        let (Some(verdict), Some(checks), Some(failed), Some(ejected), Some(left_ms)) =
+            (next(), next(), next(), next(), next())
+        else {
+            return;
+        };
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        self.verdict.store(u8::try_from(verdict).unwrap_or_default(), Relaxed);
+        self.checks_in_row.store(small(checks), Relaxed);
+        self.failed_in_row.store(small(failed), Relaxed);
+        self.ejected_in_row.store(small(ejected), Relaxed);
+        if left_ms > 0 {
+            self.ejected_until_ms.store(self.age_ms().saturating_add(left_ms), Relaxed);
+        }
+    }
+
     pub(crate) fn streak(&self) -> Streak {
         Streak { verdict: self.verdict(), in_row: self.checks_in_row.load(Relaxed) }
     }
@@ -151,5 +176,46 @@ impl EndpointState {
     pub(crate) fn set_streak(&self, streak: Streak) {
         self.checks_in_row.store(streak.in_row, Relaxed);
         self.verdict.store(streak.verdict as u8, Relaxed);
+    }
+}
+
+impl Carry for EndpointState {
+    /// Verdict, checks that speak against it, failures, ejections, and milliseconds until an ejection ends.
+    fn save(&self) -> String {
+        let left_ms = self.ejected_until_ms.load(Relaxed).saturating_sub(self.age_ms());
+        let counts =
+            [&self.checks_in_row, &self.failed_in_row, &self.ejected_in_row].map(|n| n.load(Relaxed));
+        format!("{} {} {} {} {left_ms}", self.verdict.load(Relaxed), counts[0], counts[1], counts[2])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_and_ejections_go_along_to_the_next_process() {
+        let (old, new) = (Keep::new(), Keep::new());
+        let (name, url) = (Name::from("api"), "http://a:1");
+        let state = EndpointState::kept(&old, &name, url);
+        state.set_streak(Streak { verdict: Verdict::Unhealthy, in_row: 1 });
+        let until = Some(Duration::from_millis(state.age_ms()) + Duration::from_secs(100));
+        state.set_record(ejection::Record { failed_in_row: 2, ejected_in_row: 3, until });
+        new.carry(old.save());
+        let restored = EndpointState::kept(&new, &name, url);
+        assert_eq!(restored.streak(), state.streak());
+        assert!(restored.is_ejected());
+        let record = restored.record();
+        assert_eq!((record.failed_in_row, record.ejected_in_row), (2, 3));
+        assert!(!EndpointState::kept(&new, &name, "http://b:1").is_ejected());
+    }
+
+    #[test]
+    fn what_another_version_saved_is_passed_over() {
+        for saved in ["", "x", "1 2", "9 1 1 1 x", "99999999999 1 1 1 0"] {
+            let state = EndpointState::new("api".into(), "http://a:1");
+            state.restore(saved);
+            assert_eq!(state.verdict(), Verdict::Unknown, "{saved}");
+        }
     }
 }

@@ -29,6 +29,8 @@ pub struct Local {
     worker: usize,
     sites: RefCell<HashMap<usize, Rc<Site>, ByAddress>>,
     homes: RefCell<HashMap<Name, Home>>,
+    /// Turns of the process before, for upstreams that had no request here yet.
+    turns: RefCell<HashMap<Name, u32>>,
 }
 
 /// What a worker keeps of an upstream, whichever snapshot asks.
@@ -74,7 +76,21 @@ impl Local {
             worker,
             sites: RefCell::default(),
             homes: RefCell::default(),
+            turns: RefCell::default(),
         }
+    }
+
+    /// Goes on with turns where another process left them.
+    #[must_use]
+    pub fn with_turns(mut self, turns: HashMap<Name, u32>) -> Local {
+        self.turns = RefCell::new(turns);
+        self
+    }
+
+    /// Where the turns are, by upstream.
+    #[must_use]
+    pub fn turns(&self) -> Vec<(Name, u32)> {
+        self.homes.borrow().iter().map(|(name, home)| (name.clone(), home.turn.get())).collect()
     }
 
     /// Takes up a new snapshot, whose clusters `find` knows by name: connections to endpoints that it does not
@@ -168,7 +184,12 @@ impl Local {
         let mut homes = self.homes.borrow_mut();
         let home = homes.entry(cluster.name().clone()).or_insert_with(|| Home {
             current: Arc::downgrade(cluster),
-            turn: Rc::new(Cell::new(first_turn(self.worker, cluster.members().len()))),
+            turn: Rc::new(Cell::new(
+                self.turns
+                    .borrow_mut()
+                    .remove(cluster.name())
+                    .unwrap_or_else(|| first_turn(self.worker, cluster.members().len())),
+            )),
             pools: HashMap::default(),
         });
         then(home)

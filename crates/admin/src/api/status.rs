@@ -42,6 +42,7 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
         "pid": std::process::id(),
         "uptime_seconds": (api.started.elapsed().as_secs_f64() * 1e3).round() / 1e3,
         "phase": *api.phase.borrow(),
+        "supervisor": api.process.supervisor(),
         "admin": api.admin.whereabouts(),
         "workers": api.running.workers(),
         "listeners": api.running.listeners(),

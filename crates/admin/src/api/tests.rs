@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, pin::Pin};
 use evergate_conf::{Loader, Report, schema::paths};
 use evergate_contract::{
     Checked, check, schema,
-    status::{EndpointStatus, HealthStatus, ListenerStatus, Traffic, UpstreamStatus},
+    status::{EndpointStatus, HealthStatus, ListenerStatus, SupervisorStatus, Traffic, UpstreamStatus},
 };
 use evergate_reload::{Build, Candidate, Generation, Live, Options, Settings, Target, start};
 use evergate_testkit::{Answer, Ask, Door, events::Events};
@@ -46,6 +46,32 @@ impl Target for OnlyAdmin {
 
 /// A data plane with one upstream.
 struct Still;
+
+impl Process for Still {
+    fn supervisor(&self) -> Option<SupervisorStatus> {
+        Some(SupervisorStatus {
+            pid: 1,
+            upgrades: 2,
+            last_failed_upgrade: String::new(),
+            crashes: 0,
+            last_crash: String::new(),
+            crash_loop: String::new(),
+            draining: 1,
+        })
+    }
+
+    fn upgrade(
+        &self,
+        binary: Option<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> {
+        Box::pin(async move {
+            match binary.as_deref() {
+                Some("/broken") => Err("the new process ended with code 78".to_owned()),
+                binary => Ok(format!("from {binary:?}")),
+            }
+        })
+    }
+}
 
 impl Running for Still {
     fn listeners(&self) -> Vec<ListenerStatus> {
@@ -101,7 +127,7 @@ impl Program {
         );
         let options = Options::new(Loader::new(&paths(&schema())), vec![file]);
         let engine = start(OnlyAdmin(admin.clone(), None), options).await.unwrap();
-        admin.serve(engine.clone(), Arc::new(Still));
+        admin.serve(engine.clone(), Arc::new(Still), Arc::new(Still));
         let door = Door::clear(admin.whereabouts().unwrap().address);
         Program { dir, admin, engine, door }
     }
@@ -362,4 +388,26 @@ async fn event_streams_have_a_bound() {
     }
     is_problem(&program.get("/api/v1/events").await, 503, "too_many_streams");
     drop(open);
+}
+
+#[tokio::test]
+async fn the_program_is_replaced_by_who_may_say_so() {
+    let program = Program::start().await;
+    let answer = program.write("POST", "/api/v1/upgrade", "", "").await;
+    assert_eq!((answer.status, answer.json()["version"].as_str()), (200, Some("from None")));
+    // Over TCP nobody names a program.
+    let foreign = program.write("POST", "/api/v1/upgrade?binary=/bin/sh", "", "").await;
+    is_problem(&foreign, 403, "forbidden");
+    is_problem(&program.write("POST", "/api/v1/upgrade?binry=/b", "", "").await, 400, "bad_request");
+    let socket = program.admin.whereabouts().unwrap().socket;
+    let ask = |path: &str| Ask::post(path, "").host("localhost");
+    let local = |path: &'static str| {
+        let socket = socket.clone();
+        async move { Door::unix(socket).ask(&ask(path)).await.unwrap() }
+    };
+    assert_eq!(local("/api/v1/upgrade?binary=/b").await.json()["version"], "from Some(\"/b\")");
+    let refused = local("/api/v1/upgrade?binary=/broken").await;
+    is_problem(&refused, 409, "not_upgraded");
+    assert!(refused.json()["detail"].as_str().unwrap().contains("code 78"));
+    assert_eq!(program.get("/api/v1/status").await.json()["supervisor"]["upgrades"], 2);
 }

@@ -106,3 +106,38 @@ fn threads_agree_on_one() {
     assert!(made.load(Ordering::Relaxed) >= 1);
     assert!(held.iter().all(|state| Arc::ptr_eq(state, &held[0])));
 }
+
+struct Score(u32);
+
+impl Carry for Score {
+    fn save(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+#[test]
+fn state_goes_along_to_the_next_process() {
+    let score = |keep: &Keep, name: &str| {
+        keep.carried("score", name, |saved| Score(saved.and_then(|s| s.parse().ok()).unwrap_or(0)))
+    };
+    let old = Keep::new();
+    old.carry(vec![Carried { kind: "score".into(), name: "a".into(), text: "7".into() }]);
+    let (a, b) = (score(&old, "a"), score(&old, "b"));
+    let _not_carried = old.get("other", "a", || 1_u8);
+    drop(score(&old, "nobody holds it"));
+    let mut saved = old.save();
+    saved.sort_by(|x, y| x.name.cmp(&y.name));
+    assert_eq!((a.0, b.0), (7, 0));
+    let carried =
+        |name: &str, text: &str| Carried { kind: "score".into(), name: name.into(), text: text.into() };
+    assert_eq!(saved, [carried("a", "7"), carried("b", "0")]);
+
+    let new = Keep::new();
+    new.carry(saved);
+    drop(score(&new, "a"));
+    let again = score(&new, "a");
+    assert_eq!(again.0, 7, "a first attempt to start may have failed");
+    new.settle();
+    drop(again);
+    assert_eq!(score(&new, "a").0, 0);
+}

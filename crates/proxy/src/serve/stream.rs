@@ -14,7 +14,7 @@ use evergate_wire::{
 };
 
 use super::tunnel;
-use crate::{conn::Conn, meter::End, onward::Onward, worker::Worker};
+use crate::{carries::Carries, conn::Conn, meter::End, onward::Onward, worker::Worker};
 
 /// Carries a connection. `early` was read from it already.
 pub(super) async fn carry(
@@ -24,6 +24,7 @@ pub(super) async fn carry(
     io: Stream,
     early: BytesMut,
 ) {
+    conn.load.becomes(Carries::Tunnel);
     let listener = &conn.incarnation().name;
     let streams = worker.meter.streams(listener);
     let idle = Some(onward.idle);
