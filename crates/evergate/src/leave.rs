@@ -64,9 +64,10 @@ impl Ending {
     pub(crate) async fn leave(self, stop: &mut Stop, orders: &mut mpsc::UnboundedReceiver<Heard>) -> Exit {
         let drain = &self.drain;
         tracing::info!(connections = self.open(), "another process has taken over: draining");
-        self.engine.stop().await;
+        // Whoever asks from now on is to be answered by the one that serves.
         let admin = self.admin.clone();
         let admin = tokio::spawn(async move { timeout(ADMIN_TIMEOUT, admin.close()).await });
+        self.engine.stop().await;
         self.gateway.leave(*drain.spread);
         let mut cuts = cuts(drain, Instant::now());
         let mut until = None;

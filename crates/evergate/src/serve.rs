@@ -17,7 +17,7 @@ use evergate_proxy::{Before, Gateway};
 use evergate_reload::{Begin, Handle, Hangup, Notice, Options, StartError, WeakHandle, start};
 use evergate_supervisor::{
     child::{Heard, Started},
-    message::{From, Terms, ToChild, ToParent},
+    message::{From, TAKEOVER, Terms, ToChild, ToParent},
 };
 use tokio::{
     runtime::Runtime,
@@ -166,10 +166,11 @@ async fn serve(
         () = stop.asked() => return Ok(Exit::Ok),
     };
     pulse.looks_at(&gateway);
+    // Before anybody can see that it serves: whoever does may ask for an upgrade.
+    overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
     admin.serve(engine.clone(), gateway.clone(), overseer.clone());
     hangup.reload(&engine);
     announce(&engine, &gateway, &admin, &data_dir);
-    overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
     tokio::spawn(report(engine.downgrade(), engine.subscribe(), overseer.clone()));
 
     let over = obey(&overseer, &engine, &gateway, &fds, &mut stop, &mut orders).await;
@@ -200,7 +201,11 @@ async fn told_to_begin(
     if !overseer.is_there() {
         return Some((Begin::Files, Vec::new()));
     }
-    overseer.say(&ToParent::Hello { version: env!("CARGO_PKG_VERSION").to_owned() });
+    overseer.say(&ToParent::Hello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        process: std::process::id(),
+        takeover: TAKEOVER,
+    });
     loop {
         match orders.recv().await? {
             (ToChild::Begin(begin), state) => {

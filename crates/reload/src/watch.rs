@@ -155,14 +155,17 @@ impl Events {
         Ok(Events { watcher, shared, watched: BTreeSet::new() })
     }
 
-    /// True if something is watched that was not before.
+    /// True if something is looked at that was not before.
     fn update(&mut self, interest: &Interest, folders_max: usize) -> Result<bool, String> {
         let wanted = interest.folders();
         if wanted.len() > folders_max {
             return Err(format!("{} folders would have to be watched, {folders_max} can be", wanted.len()));
         }
+        let grew;
         let lost = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was of no interest until now may have changed unnoticed, in a folder that is watched already.
+            grew = interest.goes_beyond(&shared.interest);
             shared.interest = interest.clone();
             if let Some(reason) = shared.broken.take() {
                 return Err(reason);
@@ -176,7 +179,7 @@ impl Events {
             let _ = self.watcher.unwatch(&folder);
             self.watched.remove(&folder);
         }
-        let mut new = false;
+        let mut new = grew;
         for folder in wanted {
             if self.watched.contains(folder) {
                 continue;

@@ -8,7 +8,7 @@ mod child;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::message::{Begin, Facts, From, Terms, ToChild, ToParent};
+use crate::message::{Begin, Facts, From, TAKEOVER, Terms, ToChild, ToParent};
 pub use child::{Child, Phase};
 
 /// Time since some fixed moment, handed in by the caller; never goes back.
@@ -225,8 +225,14 @@ impl Supervisor {
         let current = self.current == Some(id);
         let Some(child) = self.children.get_mut(&id) else { return };
         match message {
-            ToParent::Hello { version } => {
-                child.version = version;
+            ToParent::Hello { process, .. } if process != child.process => {
+                // Signals would not reach it, and its end would not be told.
+                child.killed_for =
+                    Some("it did not become the gateway: a script has to `exec` it".to_owned());
+                effects.push(Effect::Signal(id, Signal::Kill));
+            }
+            ToParent::Hello { version, takeover, .. } => {
+                (child.version, child.takeover) = (version, takeover);
                 self.greeted(id, effects);
             }
             ToParent::Alive(terms) => {
@@ -335,7 +341,8 @@ impl Supervisor {
         }
         effects.extend(old.map(|old| Effect::Tell(old, ToChild::Leave)));
         self.thin_out(effects);
-        if !self.stopping {
+        // One that does not know what this one would write down serves, and this one goes on as it is.
+        if !self.stopping && self.child(id).is_some_and(|c| c.takeover == TAKEOVER) {
             effects.push(Effect::Become(id));
         }
     }

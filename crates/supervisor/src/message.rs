@@ -6,6 +6,10 @@
 /// Largest packet.
 pub const PACKET_MAX: usize = 32 << 10;
 
+/// The form in which a supervisor of this version writes down what the program that it becomes goes on with. Another
+/// number is another form.
+pub const TAKEOVER: u32 = 1;
+
 /// Why a packet says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -72,6 +76,10 @@ pub enum ToParent {
     Hello {
         /// Its version.
         version: String,
+        /// Its number. A process that was started by the one that the supervisor started is not its child.
+        process: u32,
+        /// The form in which it would take over as supervisor; see [`TAKEOVER`].
+        takeover: u32,
     },
     /// A descriptor comes along: a socket to be held under that name.
     Keep {
@@ -134,7 +142,9 @@ impl ToParent {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            ToParent::Hello { version } => Packet::new(0).text(version).0,
+            ToParent::Hello { version, process, takeover } => {
+                Packet::new(0).text(version).number(*process).number(*takeover).0
+            }
             ToParent::Keep { name } => Packet::new(1).text(name).0,
             ToParent::LetGo { name } => Packet::new(2).text(name).0,
             ToParent::Alive(terms) => Packet::new(3).number(terms.watchdog_ms).number(terms.draining_max).0,
@@ -154,7 +164,11 @@ impl ToParent {
     pub fn decode(packet: &[u8]) -> Result<ToParent, DecodeError> {
         let (word, mut fields) = Fields::of(packet)?;
         let message = match word {
-            0 => ToParent::Hello { version: fields.text()? },
+            0 => ToParent::Hello {
+                version: fields.text()?,
+                process: fields.number()?,
+                takeover: fields.number()?,
+            },
             1 => ToParent::Keep { name: fields.text()? },
             2 => ToParent::LetGo { name: fields.text()? },
             3 => ToParent::Alive(Terms { watchdog_ms: fields.number()?, draining_max: fields.number()? }),
@@ -291,7 +305,7 @@ mod tests {
     fn what_is_said_is_understood() {
         let text = || "tcp 0.0.0.0:80 ü".to_owned();
         for message in [
-            ToParent::Hello { version: text() },
+            ToParent::Hello { version: text(), process: 7, takeover: TAKEOVER },
             ToParent::Keep { name: text() },
             ToParent::LetGo { name: String::new() },
             ToParent::Alive(Terms { watchdog_ms: 10_000, draining_max: 4 }),

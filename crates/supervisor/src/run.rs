@@ -143,13 +143,14 @@ impl Driver {
     fn turn(&mut self) -> io::Result<()> {
         let ids: Vec<ChildId> = self.channels.keys().copied().collect();
         let (signalled, spoke) = self.wait(&ids)?;
+        // What was said before a signal came counts before it.
+        for (id, _) in ids.into_iter().zip(spoke).filter(|(_, spoke)| *spoke) {
+            self.hear(id);
+        }
         if signalled {
             while let Ok(Some(signal)) = self.signals.read_signal() {
                 self.signalled(i32::try_from(signal.ssi_signo).unwrap_or(0));
             }
-        }
-        for (id, _) in ids.into_iter().zip(spoke).filter(|(_, spoke)| *spoke) {
-            self.hear(id);
         }
         if self.core.wake_at().is_some_and(|at| at <= self.now()) {
             self.step(Event::Tick);

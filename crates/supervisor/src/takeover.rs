@@ -18,14 +18,11 @@ use rustix::{
 
 use crate::{
     core::{Child, ChildId, Moment, Phase, Supervisor},
-    message::{Begin, DecodeError, Facts, Fields, From, Packet, Terms},
+    message::{Begin, DecodeError, Facts, Fields, From, Packet, TAKEOVER, Terms},
 };
 
 /// Names the descriptor of the file.
 pub(crate) const VARIABLE: &str = "EVERGATE_TAKEOVER";
-/// Of what is written here. Another number is another form.
-const FORM: u32 = 1;
-
 /// Everything that a supervisor goes on with.
 pub(crate) struct Estate {
     pub(crate) core: Supervisor,
@@ -77,11 +74,11 @@ impl Estate {
 
     fn encode(&self) -> Vec<u8> {
         let core = &self.core;
-        let mut p = Packet::new(0).number(FORM).moment(self.now).text(&self.installed);
+        let mut p = Packet::new(0).number(TAKEOVER).moment(self.now).text(&self.installed);
         p = p.number(core.last_id).number(core.current.unwrap_or(0)).number(core.quick).text(&core.revision);
         p = p.number(u32::from(core.changed_at.is_some())).moment(core.changed_at.unwrap_or_default());
         let f = &core.facts;
-        p = p.number(f.supervisor).number(f.crashes).number(f.upgrades);
+        p = p.number(f.supervisor).number(f.crashes).number(f.upgrades).number(f.draining);
         p = p.text(&f.last_crash).text(&f.last_failed_upgrade).text(&f.crash_loop);
         p = p.count(core.children.len());
         for (id, child) in &core.children {
@@ -99,7 +96,7 @@ impl Estate {
 
     fn decode(text: &[u8]) -> Result<Estate, TakeoverError> {
         let (_, mut f) = Fields::of(text)?;
-        if f.number()? != FORM {
+        if f.number()? != TAKEOVER {
             return Err(DecodeError::Word(0).into());
         }
         let (now, installed) = (f.moment()?, f.text()?);
@@ -108,10 +105,10 @@ impl Estate {
         (core.quick, core.revision) = (f.number()?, f.text()?);
         let changed = f.number()? != 0;
         core.changed_at = Some(f.moment()?).filter(|_| changed);
-        let (supervisor, crashes, upgrades) = (f.number()?, f.number()?, f.number()?);
+        let (supervisor, crashes, upgrades, draining) = (f.number()?, f.number()?, f.number()?, f.number()?);
         let (last_crash, last_failed_upgrade, crash_loop) = (f.text()?, f.text()?, f.text()?);
         core.facts =
-            Facts { supervisor, crashes, upgrades, last_crash, last_failed_upgrade, crash_loop, draining: 0 };
+            Facts { supervisor, crashes, upgrades, last_crash, last_failed_upgrade, crash_loop, draining };
         let mut channels = BTreeMap::new();
         for _ in 0..f.number()? {
             let (id, process, channel) = (f.number()?, f.number()?, f.descriptor()?);
@@ -205,7 +202,10 @@ mod tests {
         let at = Duration::from_millis(5_000_000_000);
         let (mut core, _) = Supervisor::start(7, at);
         core.started(1, 70);
-        core.step(at, Event::Said(1, ToParent::Hello { version: "1.2".into() }));
+        core.step(
+            at,
+            Event::Said(1, ToParent::Hello { version: "1.2".into(), process: 70, takeover: TAKEOVER }),
+        );
         core.step(at, Event::Said(1, ToParent::Serving { revision: "4-a".into() }));
         core.step(at, Event::Said(1, ToParent::Alive(Terms { watchdog_ms: 9, draining_max: 3 })));
         let (channel, other_end) = Channel::pair().unwrap();
@@ -232,7 +232,8 @@ mod tests {
             (&"/usr/bin/evergate".into(), at, true)
         );
         // Why a child began matters no more once it serves.
-        taken.core.children.get_mut(&1).unwrap().begin = core.children[&1].begin.clone();
+        let child = taken.core.children.get_mut(&1).unwrap();
+        (child.begin, child.takeover) = (core.children[&1].begin.clone(), TAKEOVER);
         assert_eq!(taken.core, core);
         let socket = TcpListener::from(taken.sockets.remove("tcp a").unwrap());
         assert_eq!(socket.local_addr().unwrap(), address);

@@ -137,6 +137,26 @@ impl Gate {
         self.child.id().expect("still running")
     }
 
+    /// The process that serves, which is not [`Gate::pid`] under a supervisor. For a moment after its death there is none.
+    pub async fn serving(&self) -> Option<u32> {
+        let ask = Ask::get("/api/v1/status").host("localhost");
+        let answer = Door::clear(self.admin).ask(&ask).await.ok()?;
+        u32::try_from(answer.json()["pid"].as_u64()?).ok()
+    }
+
+    /// Sends a signal to the process that serves, under a supervisor; says which it was.
+    pub async fn signal_serving(&self, signal: Signal) -> u32 {
+        let serving = self.serving().await.expect("somebody serves");
+        assert_ne!(serving, self.pid(), "it has no supervisor");
+        process::signal(serving, signal);
+        serving
+    }
+
+    /// Follows events anew: those who told them are gone when another process serves.
+    pub async fn follow_again(&mut self) {
+        self.events = Some(Events::follow(self.admin).await.expect("an event stream"));
+    }
+
     /// Resident memory in KiB.
     #[must_use]
     pub fn rss_kib(&self) -> u64 {
@@ -289,15 +309,7 @@ impl Gate {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let signal = match signal {
-            Signal::Hangup => rustix::process::Signal::HUP,
-            Signal::Terminate => rustix::process::Signal::TERM,
-            Signal::Interrupt => rustix::process::Signal::INT,
-            Signal::Pause => rustix::process::Signal::STOP,
-            Signal::Resume => rustix::process::Signal::CONT,
-        };
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a process id"), signal).expect("still running");
+        process::signal(self.pid(), signal);
     }
 
     /// Kills it at once and gives its folder back.
@@ -336,6 +348,10 @@ pub enum Signal {
     Pause,
     /// Go on.
     Resume,
+    /// Replace the program.
+    Upgrade,
+    /// Gone at once.
+    Kill,
 }
 
 /// The document with an admin address, unless it has one.

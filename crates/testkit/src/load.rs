@@ -260,6 +260,11 @@ impl Work {
             Err(failure) => {
                 match failure {
                     Failure::Reset(_) => self.outcome.resets += 1,
+                    // It was not sent, and whoever asks opens another connection (RFC 9113 §6.8).
+                    Failure::Goaway if reused => {
+                        self.outcome.polite += 1;
+                        return;
+                    }
                     Failure::Goaway => self.outcome.polite += 1,
                     _ => {}
                 }

@@ -91,6 +91,23 @@ pub fn is_stopped(pid: u32) -> bool {
     stats.into_iter().all(|stat| stat.is_ok_and(|stat| state(&stat)))
 }
 
+/// Sends a signal to a process.
+pub fn signal(pid: u32, signal: crate::gate::Signal) {
+    use crate::gate::Signal as Ours;
+    use rustix::process::Signal;
+    let signal = match signal {
+        Ours::Hangup => Signal::HUP,
+        Ours::Terminate => Signal::TERM,
+        Ours::Interrupt => Signal::INT,
+        Ours::Pause => Signal::STOP,
+        Ours::Resume => Signal::CONT,
+        Ours::Upgrade => Signal::USR2,
+        Ours::Kill => Signal::KILL,
+    };
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(pid.expect("a process id"), signal).expect("still running");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

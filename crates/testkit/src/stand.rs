@@ -47,8 +47,18 @@ impl Stand {
         Stand::made(binary, |_, _| patch).await
     }
 
+    /// As [`Stand::with`], under a supervisor.
+    pub async fn supervised(binary: &str, patch: Value) -> Stand {
+        Stand::launched(Launch::new(binary).supervised(), |_, _| patch).await
+    }
+
     /// With a merge patch made of the two backends.
     pub async fn made(binary: &str, patch: impl FnOnce(&Backend, &Backend) -> Value) -> Stand {
+        Stand::launched(Launch::new(binary), patch).await
+    }
+
+    /// Started in that way.
+    pub async fn launched(launch: Launch, patch: impl FnOnce(&Backend, &Backend) -> Value) -> Stand {
         let authority = Authority::new();
         let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
         let (clear, tls, quiet) = (ports::free(), ports::free(), ports::free());
@@ -67,7 +77,6 @@ impl Stand {
             },
         });
         merge_patch(&mut document, &patch(&v1, &v2));
-        let launch = Launch::new(binary);
         authority.leaf(&["test.local"]).write(launch.path(), "leaf");
         let gate = launch.document(&document).start().await;
         Stand { gate, v1, v2, authority, document, clear, tls, quiet }

@@ -4,6 +4,7 @@
 pub mod broken;
 pub mod changes;
 pub mod crash;
+pub mod deaths;
 pub mod websockets;
 pub mod workers;
 

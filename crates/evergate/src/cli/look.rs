@@ -134,7 +134,9 @@ fn state(body: &Value, paint: Paint) -> Vec<Vec<String>> {
     };
     match at(body, "/started_from").as_str() {
         "last_good" => note("last good", "the files were refused at the start: what ran last runs again"),
-        "held" if !is_true(body, "/held") => {}
+        "previous" => {
+            note("taken back", "what ran last ended its process again and again: what was before runs")
+        }
         _ => {}
     }
     if is_true(body, "/held") {
@@ -147,6 +149,16 @@ fn state(body: &Value, paint: Paint) -> Vec<Vec<String>> {
         "off" => note("watching", "nobody looks for changed files"),
         "polling" => note("watching", "files are looked at every second only"),
         _ => {}
+    }
+    for (key, word) in [("last_crash", "crash"), ("last_failed_upgrade", "upgrade")] {
+        let text = at(body, &format!("/supervisor/{key}"));
+        if !text.is_empty() {
+            note(word, &text);
+        }
+    }
+    let draining = number(body, "/supervisor/draining");
+    if draining > 0 {
+        note("draining", &format!("{draining} that were replaced still finish what they do"));
     }
     if let Some(reason) = body.get("history_degraded") {
         note("history", &format!("what runs could not be written down: {}", plain(reason)));

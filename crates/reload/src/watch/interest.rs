@@ -71,6 +71,11 @@ impl Interest {
         self.names.contains(path) || path.parent().is_some_and(inside)
     }
 
+    /// True if something counts here that did not there.
+    pub(super) fn goes_beyond(&self, other: &Interest) -> bool {
+        !self.names.is_subset(&other.names) || !self.whole.is_subset(&other.whole)
+    }
+
     /// Notes a file and all that leads to it.
     fn file(&mut self, path: &Path, links: usize) {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else { return };

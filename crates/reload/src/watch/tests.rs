@@ -146,3 +146,19 @@ fn without_events_files_are_looked_at() {
     watcher.off();
     assert_eq!((watcher.state(), watcher.poll_at()), (Watching::Off, None));
 }
+
+#[test]
+fn what_changed_before_it_was_of_interest_is_told() {
+    let (_dir, dir) = folder();
+    let (first, second) = (dir.join("first"), dir.join("second"));
+    fs::write(&first, "1").unwrap();
+    fs::write(&second, "1").unwrap();
+    let (mut watcher, told) = watcher();
+    watcher.update(&[input(&first, InputKind::Document)], DiskTime::now()).unwrap();
+    // Read, then changed, and only then watched: the folder has been for long.
+    let (read_at, both) =
+        (DiskTime::now(), [input(&first, InputKind::Document), input(&second, InputKind::Document)]);
+    fs::write(&second, "2").unwrap();
+    watcher.update(&both, read_at).unwrap();
+    told.recv_timeout(std::time::Duration::from_secs(20)).expect("told");
+}

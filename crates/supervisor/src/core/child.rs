@@ -35,6 +35,8 @@ pub struct Child {
     pub(crate) terms: Terms,
     /// Its version.
     pub(crate) version: String,
+    /// The form in which it would take over as supervisor.
+    pub(crate) takeover: u32,
     /// When it began, or began to serve this revision.
     pub(crate) since: Moment,
     /// When it last said that it works.
@@ -53,6 +55,7 @@ impl Child {
             begin,
             terms,
             version: String::new(),
+            takeover: 0,
             since: now,
             heard: now,
             killed_for: None,

@@ -3,7 +3,7 @@ use super::*;
 const S: Duration = Duration::from_secs(1);
 
 fn hello() -> ToParent {
-    ToParent::Hello { version: "1".to_owned() }
+    ToParent::Hello { version: "1".to_owned(), process: 0, takeover: TAKEOVER }
 }
 
 fn serving(revision: &str) -> ToParent {
@@ -157,6 +157,26 @@ fn an_old_one_that_dies_in_an_upgrade_is_succeeded_all_the_same() {
     run.at(100 * S).check(Event::Ended(2, died()), &[]);
     run.check(Event::Ended(3, died()), &[]);
     run.check(Event::Tick, &["start 4 Own"]);
+}
+
+#[test]
+fn a_program_of_another_form_serves_and_does_not_supervise() {
+    let mut run = Run::serving();
+    run.check(Event::Upgrade, &["start 2 Installed"]);
+    let hello = ToParent::Hello { version: "2".to_owned(), process: 0, takeover: TAKEOVER + 1 };
+    run.check(Event::Said(2, hello), &["pause 1"]);
+    run.check(Event::Said(1, ToParent::Paused), &["begin 2 Last"]);
+    run.check(Event::Said(2, serving("1-a")), &["owner 2", "leave 1"]);
+}
+
+#[test]
+fn a_process_that_is_not_its_child_is_none() {
+    let mut run = Run::serving();
+    run.check(Event::Upgrade, &["start 2 Installed"]);
+    let hello = ToParent::Hello { version: "1".to_owned(), process: 99, takeover: TAKEOVER };
+    run.check(Event::Said(2, hello), &["kill 2"]);
+    run.check(Event::Ended(2, died()), &[]);
+    assert!(run.0.facts.last_failed_upgrade.contains("exec"));
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub struct Launch {
     home: Home,
     args: Option<Vec<String>>,
     extra: Vec<String>,
+    supervised: bool,
     env: BTreeMap<String, String>,
     admin: SocketAddr,
 }
@@ -44,6 +45,7 @@ impl Launch {
             home: Home::new(),
             args: None,
             extra: Vec::new(),
+            supervised: false,
             env: BTreeMap::new(),
             admin: ports::free(),
         }
@@ -115,6 +117,13 @@ impl Launch {
         self
     }
 
+    /// Under a supervisor, as users run it. Without it the gateway is one process, which tests can look into.
+    #[must_use]
+    pub fn supervised(mut self) -> Launch {
+        self.supervised = true;
+        self
+    }
+
     /// With an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Launch {
@@ -154,6 +163,7 @@ impl Launch {
             .args(self.args.unwrap_or_else(|| vec![file]))
             .arg("--data-dir")
             .arg(self.home.data())
+            .args((!self.supervised).then_some("--no-supervisor"))
             .args(&self.extra)
             .envs(&self.env)
             .stdin(Stdio::null())
