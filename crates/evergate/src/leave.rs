@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use crate::{exit::Exit, serve::Stop};
+use crate::{exit::Exit, stop::Stop};
 
 /// How often it is looked whether all is done.
 const LOOK: Duration = Duration::from_millis(10);

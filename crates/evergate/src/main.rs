@@ -11,6 +11,7 @@ mod log;
 mod overseer;
 mod place;
 mod serve;
+mod stop;
 mod time;
 
 use std::process::ExitCode;

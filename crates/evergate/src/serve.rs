@@ -21,7 +21,6 @@ use evergate_supervisor::{
 };
 use tokio::{
     runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
     sync::{
         broadcast::{self, error::RecvError},
         mpsc, watch,
@@ -38,6 +37,7 @@ use crate::{
     log::{self, LogControl},
     overseer::{self, Overseer},
     place,
+    stop::Stop,
 };
 
 /// How often the supervisor hears that this process works, for each time that it would wait.
@@ -346,26 +346,6 @@ fn announce(engine: &Handle, gateway: &Arc<Gateway>, admin: &Admin, data_dir: &P
         version = env!("CARGO_PKG_VERSION"),
         "serving"
     );
-}
-
-/// SIGTERM and SIGINT.
-pub(crate) struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn catch() -> io::Result<Stop> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next of either.
-    pub(crate) async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 fn failure(error: &StartError) -> Failure {

@@ -317,7 +317,7 @@ async fn files_are_noticed_however_they_change() {
     assert_eq!(said(address).await, "made anew");
     gate.home().write_in_place(&whole);
     now("whole").await;
-    gate.signal(evergate_testkit::gate::Signal::Hangup);
+    gate.signal(evergate_testkit::process::Signal::Hangup);
     assert_eq!(said(address).await, "whole");
 }
 
@@ -350,7 +350,7 @@ async fn files_that_shrink_are_taken_only_by_hand() {
         let plain = gate.call("POST", "/reload", &Value::Null).await;
         assert!(plain.status == 422 && plain.text().contains("evergate reload"), "{}", plain.text());
         if by_signal {
-            gate.signal(evergate_testkit::gate::Signal::Hangup);
+            gate.signal(evergate_testkit::process::Signal::Hangup);
             gate.until("it is applied", async || gate.revision().await != before).await;
         } else {
             let planned = gate.cli(&["reload", "--dry-run"]).await;
@@ -435,7 +435,7 @@ async fn secrets_never_show() {
         assert_eq!(answer.status, 200, "{path}");
         assert!(!answer.text().contains("hunter2"), "{path}: {}", answer.text());
     }
-    gate.signal(evergate_testkit::gate::Signal::Terminate);
+    gate.signal(evergate_testkit::process::Signal::Terminate);
     assert_eq!(gate.ended().await, Some(0));
     assert!(!gate.logs().join("\n").contains("hunter2"));
     let kept =

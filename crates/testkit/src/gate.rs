@@ -19,7 +19,7 @@ use crate::{
     client::{Answer, Ask, Door},
     events::Events,
     patch::merge_patch,
-    process::{self, PATIENCE},
+    process::{self, PATIENCE, Signal},
 };
 
 pub use command::{Said, run};
@@ -333,25 +333,6 @@ impl Gate {
         assert_eq!(code, Some(0), "stopped with {code:?}:\n{}", self.logs.now().join("\n"));
         self.home.take().expect("kept until the end")
     }
-}
-
-/// Signals that a gateway understands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Reload.
-    Hangup,
-    /// Drain and stop.
-    Terminate,
-    /// Stop; at once the second time.
-    Interrupt,
-    /// Not understood, but obeyed: stand still.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Replace the program.
-    Upgrade,
-    /// Gone at once.
-    Kill,
 }
 
 /// The document with an admin address, unless it has one.

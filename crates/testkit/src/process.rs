@@ -91,21 +91,39 @@ pub fn is_stopped(pid: u32) -> bool {
     stats.into_iter().all(|stat| stat.is_ok_and(|stat| state(&stat)))
 }
 
+/// Signals that a gateway understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Reload.
+    Hangup,
+    /// Drain and stop.
+    Terminate,
+    /// Stop; at once the second time.
+    Interrupt,
+    /// Not understood, but obeyed: stand still.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Replace the program.
+    Upgrade,
+    /// Gone at once.
+    Kill,
+}
+
 /// Sends a signal to a process.
-pub fn signal(pid: u32, signal: crate::gate::Signal) {
-    use crate::gate::Signal as Ours;
-    use rustix::process::Signal;
-    let signal = match signal {
-        Ours::Hangup => Signal::HUP,
-        Ours::Terminate => Signal::TERM,
-        Ours::Interrupt => Signal::INT,
-        Ours::Pause => Signal::STOP,
-        Ours::Resume => Signal::CONT,
-        Ours::Upgrade => Signal::USR2,
-        Ours::Kill => Signal::KILL,
+pub fn signal(pid: u32, signal: Signal) {
+    use rustix::process::Signal as Number;
+    let number = match signal {
+        Signal::Hangup => Number::HUP,
+        Signal::Terminate => Number::TERM,
+        Signal::Interrupt => Number::INT,
+        Signal::Pause => Number::STOP,
+        Signal::Resume => Number::CONT,
+        Signal::Upgrade => Number::USR2,
+        Signal::Kill => Number::KILL,
     };
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    rustix::process::kill_process(pid.expect("a process id"), signal).expect("still running");
+    rustix::process::kill_process(pid.expect("a process id"), number).expect("still running");
 }
 
 #[cfg(test)]

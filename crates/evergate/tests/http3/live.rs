@@ -2,7 +2,9 @@
 
 use std::{net::UdpSocket, time::Duration};
 
-use evergate_testkit::{Ask, Conn, Crowd, Failure, Stand, gate::Signal, load::Client, load::Manner, ports};
+use evergate_testkit::{
+    Ask, Conn, Crowd, Failure, Stand, load::Client, load::Manner, ports, process::Signal,
+};
 use serde_json::{Value, json};
 
 use crate::{alt_svc, door, stand, status};

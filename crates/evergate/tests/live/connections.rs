@@ -139,7 +139,7 @@ async fn a_stopped_gateway_finishes_what_it_began() {
     while stand.v1.requests() < 4 {
         tokio::task::yield_now().await;
     }
-    stand.gate.signal(evergate_testkit::gate::Signal::Terminate);
+    stand.gate.signal(evergate_testkit::process::Signal::Terminate);
     let door = stand.door();
     stand.gate.until("nobody listens", async || door.connect().await.is_err()).await;
     stand.v1.release();

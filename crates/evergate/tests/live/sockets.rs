@@ -5,7 +5,7 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixListener},
 };
 
-use evergate_testkit::{Ask, Door, Failure, Gate, Stand, gate::Signal, net, ports, process};
+use evergate_testkit::{Ask, Door, Failure, Gate, Stand, net, ports, process, process::Signal};
 use serde_json::{Value, json};
 
 use crate::BIN;

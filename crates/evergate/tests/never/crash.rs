@@ -1,6 +1,6 @@
 //! A process that dies or hangs: another takes its place, and clients that connect meanwhile wait.
 
-use evergate_testkit::{Ask, Crowd, Manner, Stand, gate::Signal, load::Client, trial::deaths};
+use evergate_testkit::{Ask, Crowd, Manner, Stand, load::Client, process::Signal, trial::deaths};
 use serde_json::json;
 
 use crate::BIN;

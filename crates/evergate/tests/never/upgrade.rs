@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
-use evergate_testkit::{Ask, Door, Stand, gate::Signal, ports, ws::Socket};
+use evergate_testkit::{Ask, Door, Stand, ports, process::Signal, ws::Socket};
 use serde_json::json;
 
 use crate::BIN;

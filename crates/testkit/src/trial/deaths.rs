@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Ask, Backend, Door, Launch,
-    gate::{Gate, Signal},
+    gate::Gate,
     ports,
-    process::{self, PATIENCE},
+    process::{self, PATIENCE, Signal},
     rng::Rng,
 };
 
