@@ -38,7 +38,9 @@ pub struct Carried {
     pub text: String,
 }
 
+type State = Arc<dyn Any + Send + Sync>;
 type Save = fn(&(dyn Any + Send + Sync)) -> Option<String>;
+type Held = (Save, &'static str, Box<str>, State);
 
 #[derive(Default)]
 struct Table {
@@ -137,7 +139,7 @@ impl Keep {
     #[must_use]
     pub fn save(&self) -> Vec<Carried> {
         // Not under the lock: saving is somebody else's code.
-        let mut all: Vec<(Save, &'static str, Box<str>, Arc<dyn Any + Send + Sync>)> = Vec::new();
+        let mut all: Vec<Held> = Vec::new();
         {
             let table = self.table();
             for (key, save) in &table.saves {
@@ -147,7 +149,7 @@ impl Keep {
                 );
             }
         }
-        let carried = |(save, kind, name, it): (Save, &str, Box<str>, Arc<dyn Any + Send + Sync>)| {
+        let carried = |(save, kind, name, it): Held| {
             Some(Carried { kind: kind.to_owned(), name: name.into_string(), text: save(&*it)? })
         };
         all.into_iter().filter_map(carried).collect()

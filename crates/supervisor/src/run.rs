@@ -261,7 +261,7 @@ impl Driver {
             Binary::File(path) => PathBuf::from(path),
         };
         let args = &self.options.args;
-        match spawn(Spawn { program: &program, args, sockets: self.sockets.held() }) {
+        match spawn(&Spawn { program: &program, args, sockets: self.sockets.held() }) {
             Ok((process, channel)) => {
                 self.core.started(id, process);
                 self.channels.insert(id, channel);

@@ -28,7 +28,7 @@ pub(crate) struct Spawn<'a> {
 }
 
 /// Starts it. Returns its number and this end of the channel.
-pub(crate) fn spawn(what: Spawn<'_>) -> io::Result<(u32, Channel)> {
+pub(crate) fn spawn(what: &Spawn<'_>) -> io::Result<(u32, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let mut mappings = Vec::with_capacity(what.sockets.len() + 1);
     let number = |at: usize| RawFd::try_from(at).ok().and_then(|at| FIRST.checked_add(at));

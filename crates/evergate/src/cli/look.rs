@@ -135,7 +135,7 @@ fn state(body: &Value, paint: Paint) -> Vec<Vec<String>> {
     match at(body, "/started_from").as_str() {
         "last_good" => note("last good", "the files were refused at the start: what ran last runs again"),
         "previous" => {
-            note("taken back", "what ran last ended its process again and again: what was before runs")
+            note("taken back", "what ran last ended its process again and again: what was before runs");
         }
         _ => {}
     }

@@ -67,10 +67,11 @@ async fn every_way_to_ask_for_an_upgrade_loses_nothing() {
 }
 
 /// A program that is none of ours.
+#[expect(clippy::expect_used, reason = "a helper of tests, outside of test functions")]
 fn script(stand: &Stand, name: &str, text: &str) -> PathBuf {
     let path = stand.path().join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&path, text).expect("a script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     path
 }
 

@@ -51,8 +51,9 @@ impl Run {
     }
 
     fn check(&mut self, event: Event, expected: &[&str]) {
-        let effects = self.0.step(self.1, event.clone());
-        assert_eq!(words(&effects), expected, "{event:?}");
+        let said = format!("{event:?}");
+        let effects = self.0.step(self.1, event);
+        assert_eq!(words(&effects), expected, "{said}");
     }
 
     fn at(&mut self, now: Moment) -> &mut Run {
