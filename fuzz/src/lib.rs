@@ -15,7 +15,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its binary and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("yaml", conf::yaml),
     ("toml", conf::toml),
     ("json", conf::json),
@@ -26,6 +26,7 @@ pub const TARGETS: [(&str, Target); 15] = [
     ("response_head", wire::response_head),
     ("chunked_body", wire::chunked_body),
     ("hello", hello::hello),
+    ("proxy_header", wire::proxy_header),
     ("route", router::route),
     ("rewrite", router::rewrite),
     ("site", site::site),

@@ -9,6 +9,7 @@ use evergate_wire::{
         write_request_head,
     },
     hop::{Kept, strip},
+    proxy_protocol::{self, Version},
 };
 use http::Method;
 
@@ -31,6 +32,21 @@ pub(crate) fn response_head(data: &[u8]) {
         };
         let whole = feed(data, data.len().max(1), response);
         assert_eq!(feed(data, 1, response), whole, "byte by byte");
+    }
+}
+
+/// Where a PROXY header ends may not depend on how it arrives, and what it says can be said again.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    let first = (0..=data.len()).map(|n| proxy_protocol::parse(data.get(..n).unwrap_or(data)));
+    let first = first.into_iter().find(|parsed| *parsed != Ok(None)).unwrap_or(Ok(None));
+    assert_eq!(first, whole, "byte by byte");
+    let Ok(Some((said, length))) = whole else { return };
+    assert!(length <= data.len(), "no longer than what there is");
+    for version in [Version::One, Version::Two] {
+        let mut again = BytesMut::new();
+        proxy_protocol::write(&mut again, version, said);
+        assert_eq!(proxy_protocol::parse(&again), Ok(Some((said, again.len()))), "said again");
     }
 }
 

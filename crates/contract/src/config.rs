@@ -4,9 +4,11 @@
 mod action;
 mod address;
 mod admin;
+mod client;
 mod endpoint;
 mod headers;
 mod http3;
+mod https;
 mod layer4;
 mod listen;
 mod listener;
@@ -29,9 +31,11 @@ use serde::{Deserialize, Serialize};
 pub use action::{Files, Forward, Redirect, Respond, Target};
 pub use address::{Address, AddressError};
 pub use admin::{Admin, Log, LogFormat, LogLevel, Reload};
+pub use client::{ClientAddress, Others, ProxyProtocol, Source, SourceError};
 pub use endpoint::{Carried, Endpoint};
 pub use headers::{HeaderEdit, HeaderEdits, RareEdits};
 pub use http3::{AltSvc, Http3};
+pub use https::{Hsts, RedirectHttps};
 pub use layer4::Tcp;
 pub(crate) use layer4::Way;
 pub use listen::{FileMode, KeepAlive, ListenAddress, ListenAddressError, Place, SocketOptions};
@@ -40,7 +44,8 @@ pub use predicate::{Match, PathMatch, TextMatch};
 pub use process::{Drain, Process};
 pub use route::{Rewrite, Route, RouteLimits};
 pub use upstream::{
-    Balance, Ejection, Health, Pool, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts, UpstreamTls,
+    Balance, Ejection, Health, Pool, ProxyVersion, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts,
+    UpstreamTls,
 };
 pub use workers::Workers;
 

@@ -8,10 +8,12 @@ pub mod deadline;
 pub mod fds;
 pub mod keep;
 pub mod meter;
+pub mod pace;
 pub mod rng;
 pub mod unix;
 
 pub use fds::Fds;
 pub use keep::{Carried, Keep};
 pub use meter::{Counter, Histogram, HistogramCounts};
+pub use pace::Pace;
 pub use rng::Rng;

@@ -26,6 +26,7 @@ use evergate_tls::{Credential, Crypto, Pem, Sessions};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
+    front::Front,
     listen::{Bound, Incarnation, Opening, Places, UdpBound},
     meter::RouteLabel,
     onward::{ByName, Onward},
@@ -303,6 +304,7 @@ impl Builder<'_> {
             http1: listener.protocols.contains(&Protocol::Http1),
             http2: listener.protocols.contains(&Protocol::Http2),
             carries: listener.carries(),
+            front: Front::of(listener),
             tcp: listener.tcp.as_ref().map(Onward::new),
             passthrough: ByName::new(&listener.passthrough),
             quic,

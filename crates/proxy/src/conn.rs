@@ -1,7 +1,8 @@
 //! A client's connection, as the worker and the exchanges on it see it.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -9,12 +10,14 @@ use std::{
 };
 
 use evergate_contract::config::{Listener, Protocol};
-use evergate_wire::h1::HeadLimits;
+use evergate_kit::Pace;
+use evergate_wire::{h1::HeadLimits, proxy_protocol::Said};
 use http::HeaderValue;
 
 use crate::{
     carries::Load,
-    listen::{Admitted, Incarnation, Peer},
+    front::Front,
+    listen::{Admitted, Incarnation, OfClient, Peer},
     snapshot::{Entrance, Snapshot},
     view::View,
 };
@@ -28,7 +31,15 @@ pub(crate) struct Settings {
     pub body_max: Option<u64>,
     /// Requests at once on an HTTP/2 connection.
     pub streams_max: u32,
-    /// From the first byte of a head to its last, and for a handshake.
+    /// Connections of one client.
+    pub per_client: Option<u32>,
+    /// Requests on one connection.
+    pub requests_max: Option<u32>,
+    /// How fast bodies have to move.
+    pub pace: Option<Pace>,
+    /// For a handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a head to its last.
     pub header_timeout: Duration,
     /// Without a request.
     pub idle_timeout: Duration,
@@ -48,6 +59,10 @@ impl Settings {
             },
             body_max: limits.body.map(|size| size.0),
             streams_max: limits.streams,
+            per_client: limits.connections_per_client,
+            requests_max: limits.requests,
+            pace: limits.body_rate.map(|rate| Pace::new(rate.0, *timeouts.grace)),
+            handshake_timeout: *timeouts.handshake,
             header_timeout: *timeouts.header,
             idle_timeout: *timeouts.idle,
             body_timeout: *timeouts.body,
@@ -58,10 +73,15 @@ impl Settings {
 /// One connection.
 pub(crate) struct Conn {
     admitted: Admitted,
-    /// The client.
-    pub peer: Peer,
-    /// The client's address as `X-Forwarded-For` has it; a Unix socket has none.
-    pub forwarded_for: Option<HeaderValue>,
+    /// The client, or the proxy that connects for it.
+    peer: Cell<Peer>,
+    /// What it connected to.
+    to: Cell<Option<SocketAddr>>,
+    /// The peer's address as `X-Forwarded-For` has it; a Unix socket has none.
+    forwarded_for: OnceCell<Option<HeaderValue>>,
+    of_client: RefCell<Option<OfClient>>,
+    requests: Cell<u32>,
+    front: RefCell<Option<Arc<Front>>>,
     protocol: Cell<Option<Protocol>>,
     settings: Cell<(u64, Settings)>,
     alt_svc: RefCell<Option<HeaderValue>>,
@@ -101,12 +121,20 @@ impl Drop for Held<'_> {
 impl Conn {
     /// A connection that was just accepted.
     #[must_use]
-    pub(crate) fn new(admitted: Admitted, peer: Peer, settings: Settings) -> Conn {
-        let text = peer.ip().map(|ip| ip.to_string());
+    pub(crate) fn new(
+        admitted: Admitted,
+        (peer, to): (Peer, Option<SocketAddr>),
+        settings: Settings,
+        front: Option<Arc<Front>>,
+    ) -> Conn {
         Conn {
             admitted,
-            peer,
-            forwarded_for: text.and_then(|ip| HeaderValue::from_str(&ip).ok()),
+            peer: Cell::new(peer),
+            to: Cell::new(to),
+            forwarded_for: OnceCell::new(),
+            of_client: RefCell::default(),
+            requests: Cell::new(0),
+            front: RefCell::new(front),
             protocol: Cell::new(None),
             settings: Cell::new((0, settings)),
             alt_svc: RefCell::new(None),
@@ -130,12 +158,73 @@ impl Conn {
         if seen == view.sequence {
             return settings;
         }
-        let settings = self.newest(view).map_or(settings, |e| {
-            self.alt_svc.replace(e.quic.as_ref().and_then(|quic| quic.alt_svc.clone()));
-            Settings::of(&e.config)
-        });
+        let settings = match self.newest(view) {
+            Some(entrance) => {
+                self.front.replace(entrance.front.clone());
+                self.alt_svc.replace(entrance.quic.as_ref().and_then(|quic| quic.alt_svc.clone()));
+                Settings::of(&entrance.config)
+            }
+            None => settings,
+        };
         self.settings.set((view.sequence, settings));
         settings
+    }
+
+    /// What its listener does before routes, as of the last [`Conn::settings`]. Most have none.
+    #[must_use]
+    pub(crate) fn front(&self) -> Option<Arc<Front>> {
+        self.front.borrow().clone()
+    }
+
+    /// The client, or the proxy that connects for it and says no more of it by the PROXY protocol.
+    #[must_use]
+    pub(crate) fn peer(&self) -> Peer {
+        self.peer.get()
+    }
+
+    /// A trusted proxy says for whom it connects; to be called before anything asks for the peer.
+    pub(crate) fn announced(&self, said: Said) {
+        if let Said::From { source, destination } = said {
+            self.peer.set(Peer::Ip(source));
+            self.to.set(Some(destination));
+        }
+    }
+
+    /// Both ends of the connection as a PROXY header has them.
+    #[must_use]
+    pub(crate) fn ends(&self) -> Said {
+        match (self.peer.get(), self.to.get()) {
+            (Peer::Ip(source), Some(destination)) => Said::From { source, destination },
+            _ => Said::Nothing,
+        }
+    }
+
+    /// The peer's address as `X-Forwarded-For` has it.
+    #[must_use]
+    pub(crate) fn forwarded_for(&self) -> Option<&HeaderValue> {
+        let text = || self.peer.get().ip().and_then(|ip| HeaderValue::from_str(&ip.to_string()).ok());
+        self.forwarded_for.get_or_init(text).as_ref()
+    }
+
+    /// Counts it for its client, where that has a limit. False if the client has too many.
+    #[must_use]
+    pub(crate) fn count_for_client(&self, most: Option<u32>) -> bool {
+        let (Some(most), Some(ip)) = (most, self.peer.get().ip()) else { return true };
+        let mut of_client = self.of_client.borrow_mut();
+        if of_client.is_some() {
+            return true;
+        }
+        let (counted, count) = OfClient::count(self.incarnation(), ip);
+        *of_client = Some(counted);
+        count <= most
+    }
+
+    /// One more request; the last that the listener allows ends the connection politely.
+    pub(crate) fn begin_request(&self, settings: &Settings) {
+        self.requests.set(self.requests.get().saturating_add(1));
+        if settings.requests_max.is_some_and(|most| self.requests.get() >= most) {
+            self.close_politely();
+        }
     }
 
     /// Its listener in this view, unless that is gone.
@@ -236,8 +325,8 @@ mod tests {
     fn requests_and_their_connections_are_counted_apart() {
         let config: Listener = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
         let listener = Arc::new(Incarnation::new("a".into(), String::new(), false, Carried::Http));
-        let peer = Peer::Unix;
-        let open = || Conn::new(listener.admit(None).unwrap(), peer, Settings::of(&config));
+        let peer = (Peer::Unix, None);
+        let open = || Conn::new(listener.admit(None).unwrap(), peer, Settings::of(&config), None);
         let (one, two) = (open(), open());
         let shared = Shared {
             published: Published::default(),

@@ -4,10 +4,11 @@
 //! head of the answer (bodies, tunnels) holds what it needs and no longer the view.
 
 mod limited;
+mod watched;
 
 use std::{borrow::Cow, mem, rc::Rc, time::Instant};
 
-use evergate_contract::{Fault, FaultKind};
+use evergate_contract::{Fault, FaultKind, config::RedirectHttps};
 use evergate_router::{Head, PathRule};
 use evergate_upstream::{Incoming, Outgoing, Tunnel};
 use evergate_wire::{
@@ -18,8 +19,9 @@ use http::{HeaderValue, Method, StatusCode, Uri, header, uri::PathAndQuery};
 
 use crate::{
     carries::{Carries, Streaming},
+    client::{self, Client},
     conn::{Conn, Settings},
-    headers, reply,
+    front, headers, reply,
     route::{Action, Forward, Respond, Route},
     snapshot::Snapshot,
     worker::Worker,
@@ -85,13 +87,29 @@ pub(crate) async fn answer(
     };
     let id = headers::request_id(&mut request.parts.headers, &worker.rng);
     let view = conn.hold(worker.view());
-    let answered = match view.snapshot() {
-        Some(snapshot) => routed(worker, conn, snapshot, &mut request, &mut tally, inform).await,
-        None => Err(FaultKind::NotReady.into()),
+    let front = conn.front();
+    let believed = front.as_ref().and_then(|front| front.client.as_ref());
+    let client = client::find(believed, conn.peer(), &request.parts.headers);
+    let secure = conn.incarnation().tls || client.told.as_ref().is_some_and(|told| told.https);
+    let watched = watched::watch(worker, &mut request);
+    let redirect = front.as_ref().and_then(|front| front.redirect).filter(|_| !secure);
+    let answered = match (view.snapshot(), redirect) {
+        (_, Some(to)) => redirected(worker, to, &request),
+        (Some(snapshot), None) => {
+            let asked = Asked { conn, client: &client };
+            routed(worker, asked, snapshot, &mut request, &mut tally, inform).await
+        }
+        (None, None) => Err(FaultKind::NotReady.into()),
     };
-    let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &fault));
+    if let Some(body) = watched {
+        body.set(true);
+    }
+    let mut answer = answered.unwrap_or_else(|fault| faulty(worker, &client, &fault));
     tally.streaming = lasting(conn, &answer);
     let parts = answer.parts();
+    if let Some(hsts) = front.as_ref().and_then(|front| front.hsts.as_ref()).filter(|_| secure) {
+        parts.headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     parts.headers.insert(&headers::REQUEST_ID, &id);
     if let Some(alt_svc) = conn.alt_svc(&view) {
         parts.headers.insert(header::ALT_SVC, alt_svc);
@@ -121,8 +139,24 @@ impl Answer {
     }
 }
 
-fn faulty(worker: &Worker, fault: &Fault) -> Answer {
+/// Who asks, and by which connection.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    conn: &'a Conn,
+    client: &'a Client,
+}
+
+fn redirected(worker: &Worker, to: RedirectHttps, request: &Request) -> Result<Answer, Fault> {
+    let parts = &request.parts;
+    let (status, place) = front::redirected(to, parts.headers.text(header::HOST), &parts.uri)?;
+    let mut parts = ResponseParts::new(status);
+    parts.headers.insert(header::LOCATION, place);
+    Ok(ours(worker, parts, Payload::Empty))
+}
+
+fn faulty(worker: &Worker, client: &Client, fault: &Fault) -> Answer {
     tracing::debug!(
+        client = client.ip.map(tracing::field::display),
         code = fault.kind.code(),
         cause = fault.cause.as_ref().map(tracing::field::display),
         "request failed"
@@ -133,7 +167,7 @@ fn faulty(worker: &Worker, fault: &Fault) -> Answer {
 
 async fn routed(
     worker: &Rc<Worker>,
-    conn: &Conn,
+    asked: Asked<'_>,
     snapshot: &Snapshot,
     request: &mut Request,
     tally: &mut Tally,
@@ -160,13 +194,15 @@ async fn routed(
         query: parts.uri.query(),
         headers: &parts.headers,
     };
-    let hit =
-        snapshot.table.find(&conn.incarnation().name, &head).ok_or_else(|| refuse(FaultKind::NoRoute))?;
+    let hit = snapshot
+        .table
+        .find(&asked.conn.incarnation().name, &head)
+        .ok_or_else(|| refuse(FaultKind::NoRoute))?;
     let (route, path) = (hit.value, hit.path);
     tally.route = worker.meter.number(&route.label);
-    let mut answer = match act(worker, conn, snapshot, (route, path), request, inform).await {
+    let mut answer = match act(worker, asked, snapshot, (route, path), request, inform).await {
         Ok(answer) => answer,
-        Err(fault) => faulty(worker, &fault),
+        Err(fault) => faulty(worker, asked.client, &fault),
     };
     route.response.apply(&mut answer.parts().headers);
     Ok(answer)
@@ -186,7 +222,7 @@ fn target(path: &str, query: Option<&str>) -> Result<Uri, Fault> {
 
 async fn act(
     worker: &Rc<Worker>,
-    conn: &Conn,
+    asked: Asked<'_>,
     snapshot: &Snapshot,
     (route, path): (&Route, &PathRule),
     request: &mut Request,
@@ -209,7 +245,7 @@ async fn act(
             if let Some(uri) = rewritten {
                 request.parts.uri = uri;
             }
-            send(worker, conn, snapshot, (route, forward), request, inform).await
+            send(worker, asked, snapshot, (route, forward), request, inform).await
         }
         Action::Respond(respond) => Ok(fixed(worker, respond)),
         Action::Redirect(to, status) => {
@@ -243,7 +279,7 @@ fn ours(worker: &Worker, mut parts: ResponseParts, body: Payload) -> Answer {
 
 async fn send(
     worker: &Rc<Worker>,
-    conn: &Conn,
+    Asked { conn, client }: Asked<'_>,
     snapshot: &Snapshot,
     (route, forward): (&Route, &Forward),
     request: &mut Request,
@@ -263,12 +299,13 @@ async fn send(
         .filter(|_| request.upgrade)
         .and_then(|u| HeaderValue::from_bytes(u).ok());
     hop::strip(&mut parts.headers, Kept::Te);
-    headers::add_forwarded(&mut parts.headers, conn, via);
+    headers::add_forwarded(&mut parts.headers, conn, client, via);
     if let Some(host) = &forward.host {
         parts.headers.insert(header::HOST, &**host);
     }
     route.request.apply(&mut parts.headers);
-    let outgoing = Outgoing { parts, body, upgrade, timeout: route.timeout, informational: inform };
+    let (timeout, client) = (route.timeout, conn.ends());
+    let outgoing = Outgoing { parts, body, upgrade, timeout, client, informational: inform };
     let Incoming { mut parts, body, tunnel, .. } =
         evergate_upstream::send(&worker.upstreams, cluster, outgoing).await?;
     parts.headers.insert_missing(header::DATE, || worker.date());

@@ -1,30 +1,61 @@
 //! What a proxy adds to the headers of a request: where it came from, and a name for it.
 
+use std::net::IpAddr;
+
 use evergate_kit::Rng;
 use evergate_wire::Headers;
 use http::{HeaderName, HeaderValue, header};
 
-use crate::conn::Conn;
+use crate::{client::Client, conn::Conn};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// Names one request in the logs of all who see it.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest request id of a client that is kept.
 const REQUEST_ID_MAX: usize = 128;
 
-/// Adds what tells the upstream of the client. What a client says of itself in `-Proto` and `-Host` is replaced; to
-/// `-For` the address that we see is appended.
-pub(crate) fn add_forwarded(headers: &mut Headers, conn: &Conn, via: &HeaderValue) {
-    if let Some(address) = &conn.forwarded_for {
-        add_to_list(headers, &FORWARDED_FOR, address);
+/// Tells the upstream of the client. What trusted proxies say is passed on and completed; what anybody else says of
+/// itself is replaced or taken out.
+pub(crate) fn add_forwarded(headers: &mut Headers, conn: &Conn, client: &Client, via: &HeaderValue) {
+    let proto = if conn.incarnation().tls { "https" } else { "http" };
+    let way = match &client.told {
+        Some(told) => {
+            if told.forwarded || headers.contains(header::FORWARDED) {
+                add_to_list(headers, &header::FORWARDED, &element(conn, proto));
+            }
+            headers.insert_missing(FORWARDED_PROTO, || HeaderValue::from_static(proto));
+            if !headers.contains(FORWARDED_HOST) {
+                headers.insert_from(FORWARDED_HOST, header::HOST);
+            }
+            told.way.as_ref()
+        }
+        None => {
+            headers.remove(header::FORWARDED);
+            headers.remove(FORWARDED_PORT);
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+            headers.insert_from(FORWARDED_HOST, header::HOST);
+            conn.forwarded_for()
+        }
+    };
+    match way {
+        Some(way) => headers.insert(FORWARDED_FOR, way),
+        None => drop(headers.remove(FORWARDED_FOR)),
     }
-    let proto = HeaderValue::from_static(if conn.incarnation().tls { "https" } else { "http" });
-    headers.insert(FORWARDED_PROTO, proto);
-    headers.insert_from(FORWARDED_HOST, header::HOST);
     add_to_list(headers, &header::VIA, via);
+}
+
+/// What we add to `Forwarded`: who asked us, and how (RFC 7239 §4).
+fn element(conn: &Conn, proto: &str) -> HeaderValue {
+    let element = match conn.peer().ip() {
+        Some(IpAddr::V4(ip)) => format!("for={ip};proto={proto}"),
+        Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\";proto={proto}"),
+        None => format!("for=unknown;proto={proto}"),
+    };
+    HeaderValue::from_str(&element).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
 /// Makes all values of a header and one more one list.

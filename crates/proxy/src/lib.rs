@@ -6,10 +6,12 @@
 
 mod build;
 mod carries;
+mod client;
 mod conn;
 mod doors;
 mod edits;
 mod exchange;
+mod front;
 mod gateway;
 mod headers;
 mod listen;

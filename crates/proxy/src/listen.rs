@@ -6,6 +6,7 @@
 
 mod acceptor;
 mod bound;
+mod clients;
 mod incarnation;
 mod peer;
 mod socket;
@@ -13,6 +14,7 @@ mod udp;
 
 pub(crate) use acceptor::{Acceptor, accept_now};
 pub(crate) use bound::{Bound, Opening, Places};
+pub(crate) use clients::OfClient;
 pub(crate) use incarnation::{Admitted, Incarnation};
 pub(crate) use peer::Peer;
 pub(crate) use socket::Listening;

@@ -1,17 +1,19 @@
 //! Connections: accepted, handshaken, and handed to the protocol that they speak.
 
+mod announced;
 mod h1;
 mod h2;
 mod h3;
 mod passthrough;
 mod quic;
 mod stream;
+mod taking;
 mod tunnel;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use evergate_contract::config::{Carried, Protocol};
+use evergate_contract::config::{Carried, Others, Protocol};
 use evergate_kit::deadline::Deadline;
 use evergate_wire::{Plain, Socket, Stream, Wire};
 pub(crate) use quic::QuicDoors;
@@ -84,7 +86,10 @@ fn begin(
     let newest = view.snapshot().and_then(|s| s.owner(&accepted_by.incarnation, socket));
     let entrance = newest.unwrap_or(accepted_by).clone();
     let Some(admitted) = entrance.incarnation.admit(entrance.config.limits.connections) else { return };
-    let conn = Rc::new(Conn::new(admitted, peer, Settings::of(&entrance.config)));
+    // Where the address is one of many, the kernel is asked which.
+    let to = socket.place.address.ip().filter(|ip| !ip.ip().is_unspecified()).or_else(|| stream.local_ip());
+    let (settings, front) = (Settings::of(&entrance.config), entrance.front.clone());
+    let conn = Rc::new(Conn::new(admitted, (peer, to), settings, front));
     let registered = registered(worker, &conn);
     let serving = conn.clone();
     let task = tokio::task::spawn_local(async move {
@@ -116,7 +121,10 @@ impl Drop for Registered {
 async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, stream: Plain) {
     let settings = Settings::of(&entrance.config);
     let deadline = worker.clock.deadline();
-    deadline.arm(settings.header_timeout);
+    if !expected(&stream, conn, &entrance, &deadline).await {
+        return;
+    }
+    deadline.arm(settings.handshake_timeout);
     let mut wire = Wire::new(Stream::Tcp(Socket::new(stream, &worker.outbox)), BytesMut::new());
     if entrance.passthrough.is_some() {
         match passthrough::sort(worker, conn, &entrance, &mut wire, &deadline).await {
@@ -134,7 +142,7 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
             Ok(Ok(stream)) => {
                 wire = Wire::new(Stream::Tls(Box::new(TlsStream::Server(stream))), BytesMut::new());
             }
-            Ok(Err(error)) => return tracing::debug!(peer = %conn.peer, %error, "TLS handshake failed"),
+            Ok(Err(error)) => return tracing::debug!(peer = %conn.peer(), %error, "TLS handshake failed"),
             Err(_) => return,
         }
     }
@@ -154,7 +162,7 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
         None if !http1 => Protocol::Http2,
         None => {
             deadline.arm(settings.idle_timeout);
-            match by_first_bytes(&mut wire, conn, &deadline).await {
+            match by_first_bytes(&mut wire, conn, (&deadline, settings.handshake_timeout)).await {
                 Some(protocol) => protocol,
                 None => return,
             }
@@ -178,8 +186,35 @@ fn feed(tls: &mut rustls::ServerConnection, mut early: &[u8]) {
     }
 }
 
-/// Reads until it is clear what the client speaks. `None`: it is gone, or was silent for too long.
-async fn by_first_bytes(wire: &mut Wire, conn: &Conn, deadline: &Deadline) -> Option<Protocol> {
+/// Lets a proxy say for whom it connects, where that is to be believed. False: the connection is not wanted.
+async fn expected(stream: &Plain, conn: &Conn, entrance: &Entrance, deadline: &Deadline) -> bool {
+    let settings = Settings::of(&entrance.config);
+    if let Some(proxies) = &entrance.config.proxy_protocol {
+        let peer = conn.peer().ip();
+        if proxies.from.iter().any(|source| source.has(peer)) {
+            deadline.arm(settings.handshake_timeout);
+            match deadline.guard(announced::read(stream)).await {
+                Ok(Ok(said)) => conn.announced(said),
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %conn.peer(), %error, "no PROXY header");
+                    return false;
+                }
+                Err(_) => return false,
+            }
+            deadline.disarm();
+        } else if proxies.others == Others::Refuse {
+            return false;
+        }
+    }
+    conn.count_for_client(settings.per_client)
+}
+
+/// Reads until it is clear what the client speaks, for `begun` after its first byte. `None`: it is gone, or took too long.
+async fn by_first_bytes(
+    wire: &mut Wire,
+    conn: &Conn,
+    (deadline, begun): (&Deadline, Duration),
+) -> Option<Protocol> {
     loop {
         let seen = wire.input.len().min(PREFACE.len());
         if wire.input.get(..seen) != PREFACE.get(..seen) {
@@ -192,6 +227,7 @@ async fn by_first_bytes(wire: &mut Wire, conn: &Conn, deadline: &Deadline) -> Op
         tokio::select! {
             biased;
             read = deadline.guard(wire.fill()) => match read {
+                Ok(Ok(n)) if n > 0 && n == wire.input.len() => deadline.arm(begun),
                 Ok(Ok(n)) if n > 0 => {}
                 _ => return None,
             },

@@ -18,6 +18,7 @@ use evergate_router::Table;
 use evergate_upstream::Cluster;
 
 use crate::{
+    front::Front,
     listen::{Bound, Incarnation, Listening, UdpBound},
     onward::{ByName, Onward},
     quic::Quic,
@@ -119,6 +120,8 @@ pub(crate) struct Entrance {
     pub tcp: Option<Arc<Onward>>,
     /// Present: TLS that is passed on by names.
     pub passthrough: Option<ByName>,
+    /// Present: it does something before routes.
+    pub front: Option<Arc<Front>>,
 }
 
 /// The place where a change's way and a request's way meet.

@@ -21,7 +21,7 @@ use crate::{
     carries::Carries,
     conn::Conn,
     meter::Meter,
-    snapshot::Snapshot,
+    snapshot::{Entrance, Snapshot},
     view::{Shared, View},
 };
 
@@ -118,8 +118,21 @@ impl Worker {
         let before = self.view.replace(Rc::new(View::new(&self.shared, &snapshot, epoch)));
         self.doors.follow(self, &snapshot);
         self.close_politely(|conn| conn.incarnation().is_over() || !conn.may_speak(&snapshot));
+        self.count_for_clients(&snapshot);
         self.upstreams.adopt(|name| snapshot.cluster(name));
         drop(before);
+    }
+
+    /// Where a limit for each client is new, connections that are open count as well; none is closed for it.
+    fn count_for_clients(&self, snapshot: &Snapshot) {
+        let limit = |entrance: &Entrance| entrance.config.limits.connections_per_client;
+        if !snapshot.listeners.values().any(|entrance| limit(entrance).is_some()) {
+            return;
+        }
+        for (_, conn) in &*self.conns.borrow() {
+            let entrance = snapshot.listeners.get(&conn.incarnation().name);
+            let _ = conn.count_for_client(entrance.and_then(|entrance| limit(entrance)));
+        }
     }
 
     /// Adds a connection to those that are told of changes.

@@ -15,7 +15,7 @@ use h2::client::SendRequest;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
@@ -324,6 +324,27 @@ impl Door {
         let _ = line.writer.raw(bytes).await;
         let rest = timeout(PATIENCE, line.reader.rest()).await.map_err(|_| Failure::Late)?;
         Ok(String::from_utf8_lossy(&rest).into_owned())
+    }
+
+    /// Sends the beginning, then the same byte again and again until the server has had enough; what it said.
+    ///
+    /// # Errors
+    /// If it has not within twenty seconds.
+    pub async fn drip(&self, begin: &[u8], byte: u8) -> Result<String, Failure> {
+        let (mut reader, mut writer) = tokio::io::split(self.dial().await?.0);
+        writer.write_all(begin).await?;
+        writer.flush().await?;
+        let dripping = tokio::spawn(async move {
+            while writer.write_all(&[byte]).await.is_ok() && writer.flush().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let mut said = Vec::new();
+        let end = timeout(PATIENCE, reader.read_to_end(&mut said)).await;
+        dripping.abort();
+        // A reset behind the answer is as good as an end.
+        let _ = end.map_err(|_| Failure::Late)?;
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
     /// Connects, asks one thing and hangs up.

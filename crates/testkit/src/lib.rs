@@ -22,6 +22,7 @@ pub mod paced;
 pub mod patch;
 pub mod ports;
 pub mod process;
+pub mod recorder;
 pub mod rng;
 pub mod scene;
 pub mod stand;

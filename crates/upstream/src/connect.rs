@@ -10,13 +10,19 @@ use std::{
     time::Duration,
 };
 
-use evergate_contract::config::{Carried, Endpoint, Name, Protocol, Upstream, UpstreamProtocol};
+use bytes::BytesMut;
+use evergate_contract::config::{
+    Carried, Endpoint, Name, Protocol, ProxyVersion, Upstream, UpstreamProtocol,
+};
 use evergate_kit::Keep;
 use evergate_tls::{ClientError, client::offers, client_config, server_name};
-use evergate_wire::{Carrier, Stream};
+use evergate_wire::{
+    Carrier, Stream,
+    proxy_protocol::{self, Said, Version},
+};
 use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::build::Build;
@@ -31,6 +37,7 @@ pub struct Connector {
     port: u16,
     authority: Box<str>,
     protocol: UpstreamProtocol,
+    proxy: Option<Version>,
     tls: Option<Tls>,
 }
 
@@ -129,12 +136,17 @@ impl Connector {
             _ => None,
         };
         let secured = tls.as_ref().map_or(String::new(), |t| format!("{} {:?}", t.handshake.digest, t.name));
-        let key = format!("{upstream}\0{} {:?} {secured}", endpoint.id(), spec.protocol);
+        let how = (spec.protocol, spec.proxy_protocol);
+        let key = format!("{upstream}\0{} {how:?} {secured}", endpoint.id());
         Ok(keep.get("connector", &key, || Connector {
             host: endpoint.host().into(),
             port: endpoint.port(),
             authority: endpoint.url.authority().map_or("", |a| a.as_str()).into(),
             protocol: spec.protocol,
+            proxy: spec.proxy_protocol.map(|version| match version {
+                ProxyVersion::V1 => Version::One,
+                ProxyVersion::V2 => Version::Two,
+            }),
             tls,
         }))
     }
@@ -160,7 +172,12 @@ impl Connector {
         }
     }
 
-    /// Connects; `carrier` is what the connection's bytes go by. With `http1_only`, HTTP/2 is not offered where
+    /// True if a connection says for whom it is made, and is of no use to others.
+    pub(crate) fn announces(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// Connects for a client; `carrier` is what the connection's bytes go by. With `http1_only`, HTTP/2 is not offered where
     /// there is a choice.
     ///
     /// # Errors
@@ -168,9 +185,15 @@ impl Connector {
     pub async fn connect<S: Carrier>(
         &self,
         http1_only: bool,
+        client: Said,
         carrier: impl FnOnce(TcpStream) -> S,
     ) -> Result<Connected<S>, ConnectError> {
-        let tcp = carrier(self.tcp().await?);
+        let mut tcp = carrier(self.tcp().await?);
+        if let Some(version) = self.proxy {
+            let mut header = BytesMut::new();
+            proxy_protocol::write(&mut header, version, client);
+            tcp.write_all(&header).await.map_err(ConnectError::Tcp)?;
+        }
         let Some(tls) = &self.tls else {
             let stream = Stream::Tcp(tcp);
             return Ok(match self.protocol {

@@ -21,6 +21,7 @@ use evergate_kit::deadline::Expired;
 use evergate_wire::{
     BodyError, Headers, Payload, RequestParts, ResponseParts, Socket, Stream,
     hop::{self, Kept},
+    proxy_protocol::Said,
 };
 use http::{HeaderValue, Method, StatusCode};
 
@@ -49,6 +50,8 @@ pub struct Outgoing<'a> {
     pub upgrade: Option<HeaderValue>,
     /// Until the headers of the response, all tries together.
     pub timeout: Option<Duration>,
+    /// What a PROXY header says, where the endpoint is to have one.
+    pub client: Said,
     /// Called for each response of 1xx that the client should see, with its end-to-end headers.
     pub informational: &'a mut dyn FnMut(StatusCode, Headers),
 }
@@ -113,6 +116,7 @@ struct Call<'a> {
     informational: &'a mut dyn FnMut(StatusCode, Headers),
     informed: u32,
     lease: Option<Lease>,
+    client: Said,
     timer: Timer,
     /// Put here where it is made, since it is too large to be handed up from call to call.
     answer: Option<Incoming>,
@@ -149,6 +153,7 @@ impl<'a> Call<'a> {
             hostless: false,
             informational: outgoing.informational,
             informed: 0,
+            client: outgoing.client,
             lease: None,
             timer: Timer::new(&local.clock, outgoing.timeout),
             answer: None,
@@ -251,11 +256,12 @@ impl<'a> Call<'a> {
         self.timer.arm(*self.timeouts().connect);
         let work = async {
             let carrier = |tcp| Socket::new(tcp, &self.local.outbox);
-            let connected = pool.connector().connect(http1_only, carrier).await.map_err(|e| Failed {
-                fault: Fault::new(FaultKind::UpstreamConnect).because(e),
-                again: Again::Elsewhere,
-                blamed: true,
-            })?;
+            let connected =
+                pool.connector().connect(http1_only, self.client, carrier).await.map_err(|e| Failed {
+                    fault: Fault::new(FaultKind::UpstreamConnect).because(e),
+                    again: Again::Elsewhere,
+                    blamed: true,
+                })?;
             match connected {
                 Connected::Http1(stream) => {
                     if !http1_only {

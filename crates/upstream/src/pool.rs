@@ -151,7 +151,7 @@ impl Pool {
 
     /// Keeps a connection whose last exchange is complete.
     pub(crate) fn put(&self, mut conn: Box<Conn>) {
-        if self.gone.get() || self.idle_max.get() == 0 {
+        if self.gone.get() || self.idle_max.get() == 0 || self.connector.announces() {
             return;
         }
         conn.idle_since_ms = self.clock.now_ms();
@@ -166,6 +166,9 @@ impl Pool {
     /// [`Pool::dialed`] waits for. `http1_only` is for requests that HTTP/2 cannot carry, `fresh` for those that
     /// do not trust an idle connection.
     pub(crate) fn find(self: &Rc<Pool>, http1_only: bool, fresh: bool) -> Option<Found> {
+        if self.connector.announces() {
+            return Some(Found::Nothing(None));
+        }
         let protocol = self.protocol.get();
         if !fresh
             && (http1_only || protocol != Some(Protocol::Http2))
@@ -202,7 +205,7 @@ impl Pool {
             idle_since_ms: Cell::new(self.clock.now_ms()),
             used: Cell::new(false),
         });
-        if !self.gone.get() {
+        if !self.gone.get() && !self.connector.announces() {
             self.shared.borrow_mut().push(shared.clone());
         }
         Slot::new(shared, self)

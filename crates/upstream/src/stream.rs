@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use evergate_contract::{Fault, FaultKind};
-use evergate_wire::Socket;
+use evergate_wire::{Socket, proxy_protocol::Said};
 
 use crate::{
     cluster::Cluster,
@@ -17,11 +17,16 @@ use crate::{
 };
 
 /// Connects to an endpoint of the cluster; `within` is for all tries together, and each has `timeouts.connect`. Further
-/// endpoints are tried `retries.connect` times.
+/// endpoints are tried `retries.connect` times. `client` is told where the endpoint is to have a PROXY header.
 ///
 /// # Errors
 /// `NoEndpoint` if none lives, `UpstreamConnect`, `UpstreamTimeout`.
-pub async fn open(local: &Local, cluster: &Arc<Cluster>, within: Duration) -> Result<Tunnel, Fault> {
+pub async fn open(
+    local: &Local,
+    cluster: &Arc<Cluster>,
+    client: Said,
+    within: Duration,
+) -> Result<Tunnel, Fault> {
     let (site, spec) = (local.site(cluster), cluster.spec());
     let timer = Timer::new(&local.clock, Some(within));
     let (mut tried, mut last) = (Vec::new(), None);
@@ -31,7 +36,7 @@ pub async fn open(local: &Local, cluster: &Arc<Cluster>, within: Duration) -> Re
         let lease = picked.lease();
         timer.arm(*spec.timeouts.connect);
         let carrier = |tcp| Socket::new(tcp, &local.outbox);
-        match timer.guard(member.connector.connect(false, carrier)).await {
+        match timer.guard(member.connector.connect(false, client, carrier)).await {
             Ok(Ok(connected)) => {
                 note(cluster, &picked, Event::Success);
                 return Ok(Tunnel { io: connected.into_stream(), early: BytesMut::new(), lease });

@@ -14,7 +14,7 @@ use evergate_contract::{Fault, config::Upstream};
 use evergate_kit::{Keep, deadline::Clock};
 use evergate_testkit::io::BoxIo;
 use evergate_tls::{Crypto, Pem};
-use evergate_wire::{Body, BodyError, Frame, Headers, Outbox, Payload, RequestParts};
+use evergate_wire::{Body, BodyError, Frame, Headers, Outbox, Payload, RequestParts, proxy_protocol::Said};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use rustls::ServerConfig;
 use serde_json::Value;
@@ -105,7 +105,12 @@ impl Rig {
         let Ask { parts, body, upgrade, timeout, interim } = ask;
         let informational =
             &mut |status: StatusCode, headers: Headers| interim.borrow_mut().push((status, headers));
-        send(&self.local, cluster, Outgoing { parts, body, upgrade, timeout, informational }).await
+        send(
+            &self.local,
+            cluster,
+            Outgoing { parts, body, upgrade, timeout, client: Said::Nothing, informational },
+        )
+        .await
     }
 
     /// Sends, and reads the body to its end.

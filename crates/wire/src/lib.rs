@@ -13,6 +13,7 @@ pub mod hello;
 pub mod hop;
 pub mod parts;
 pub mod plain;
+pub mod proxy_protocol;
 pub mod socket;
 pub mod stream;
 pub mod tunnel;

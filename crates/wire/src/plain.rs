@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll},
@@ -40,6 +41,23 @@ impl Plain {
     /// Ready once the kernel takes bytes again.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, io => io.poll_write_ready(cx))
+    }
+
+    /// Ready once there is something to read.
+    ///
+    /// # Errors
+    /// If the socket is dead.
+    pub async fn readable(&self) -> io::Result<()> {
+        either!(self, io => io.readable().await)
+    }
+
+    /// Its own address, if it is TCP.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<SocketAddr> {
+        match self {
+            Plain::Tcp(tcp) => tcp.local_addr().ok(),
+            Plain::Unix(_) => None,
+        }
     }
 
     /// Does something on the socket itself; `WouldBlock` from it means that it is not ready any more.

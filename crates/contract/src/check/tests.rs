@@ -467,7 +467,7 @@ fn passthrough_is_by_names() {
 fn what_http_needs_has_no_effect_on_streams() {
     check_rows(
         "listeners: { db: { address: ':2', tcp: pg, protocols: [h2], limits: { connections: 5, headers: 7 }, \
-         timeouts: { header: 1s, idle: 1s } } }\n\
+         timeouts: { handshake: 1s, idle: 1s } } }\n\
          upstreams:\n  pg: { endpoints: ['tcp://a:1'], pool: { idle: 1 }, protocol: h2, timeouts: { connect: 1s, body: 1s }, \
          health: { path: /a, interval: 1s } }",
         &[

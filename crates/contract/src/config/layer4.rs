@@ -80,7 +80,8 @@ impl<'de> Deserialize<'de> for Tcp {
 }
 
 /// What a listener that carries no requests may have besides.
-const TCP_KEYS: &[&str] = &["address", "limits", "passthrough", "socket", "tcp", "timeouts", "tls"];
+const TCP_KEYS: &[&str] =
+    &["address", "limits", "passthrough", "proxy_protocol", "socket", "tcp", "timeouts", "tls"];
 
 /// A forward of a listener, and where it stands.
 pub(crate) struct Way<'a> {
@@ -167,11 +168,12 @@ impl Listener {
         let why = "the listener forwards TCP, no HTTP is spoken there";
         at.only(TCP_KEYS, why, report);
         if let Some(limits) = at.part("limits") {
-            limits.only(&["connections"], why, report);
+            limits.only(&["connections", "connections_per_client"], why, report);
         }
         if let Some(timeouts) = at.part("timeouts") {
-            let shakes_hands = self.tls.is_some() || !self.passthrough.is_empty();
-            timeouts.only(if shakes_hands { &["header"] } else { &[] }, why, report);
+            let shakes_hands =
+                self.tls.is_some() || !self.passthrough.is_empty() || self.proxy_protocol.is_some();
+            timeouts.only(if shakes_hands { &["handshake"] } else { &[] }, why, report);
         }
     }
 }

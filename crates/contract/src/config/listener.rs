@@ -29,6 +29,18 @@ pub struct Listener {
     /// the rest of the listener: `tls` ends it here, `tcp` without `tls` carries it; with neither it is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub passthrough: BTreeMap<String, Tcp>,
+    /// Present: proxies say by the PROXY protocol for whom they connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Present: proxies say by a header for whom they ask. Absent: nobody is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<ClientAddress>,
+    /// Present: every request is redirected to HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_https: Option<RedirectHttps>,
+    /// Present: answers by HTTPS say that the host is to be asked by HTTPS alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
     /// What a client may send at most.
     #[serde(default)]
     pub limits: Limits,
@@ -94,6 +106,23 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "short::within::<1, 1000000, _, _>")]
     #[schemars(range(min = 1, max = 1000000))]
     pub connections: Option<u32>,
+    /// Connections at once of one client, by its IPv4 address or its IPv6 /64; more are closed at once. What comes by a
+    /// Unix socket is not counted. 1 to 1000000. Absent: no limit.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "short::within::<1, 1000000, _, _>")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub connections_per_client: Option<u32>,
+    /// Requests on one connection; the last is answered with `Connection: close`, or GOAWAY. 1 to 1000000000. Absent: no
+    /// limit.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "short::within::<1, 1000000000, _, _>"
+    )]
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub requests: Option<u32>,
+    /// Bytes in a second at which a client must send a request's body and take an answer's, while we wait for it.
+    /// `timeouts.grace` says how far it may fall behind. 1B to 1GiB. Absent: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_rate: Option<ByteSize>,
     /// Requests at once on one HTTP/2 connection (RFC 9113 §5.1.2). 1 to 10000.
     #[serde(deserialize_with = "short::within::<1, 10000, _, _>")]
     #[schemars(range(min = 1, max = 10000))]
@@ -104,13 +133,18 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// From the first byte of a request to the end of its headers, later answers 408; and for a TLS handshake, and before
-    /// it for the name where there is `passthrough`. 1ms to 24h.
+    /// For a PROXY header, a TLS handshake (with the name before it, where there is `passthrough`) and the beginning of
+    /// HTTP/2, each; then the connection is closed. 1ms to 24h.
+    pub handshake: Span,
+    /// From the first byte of a request to the end of its headers; later answers 408. 1ms to 24h.
     pub header: Span,
     /// A kept-alive connection without a request is closed after this. 1ms to 24h.
     pub idle: Span,
     /// Longest silence while a body is read from or written to the client. 1ms to 24h.
     pub body: Span,
+    /// How far a body may fall behind `limits.body_rate`: a request's is answered 408 then, an answer's is cut. 1ms to
+    /// 24h.
+    pub grace: Span,
 }
 
 impl Listener {
@@ -127,13 +161,28 @@ fn both_protocols() -> Vec<Protocol> {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { header_bytes: ByteSize(64 << 10), headers: 100, body: None, connections: None, streams: 200 }
+        Limits {
+            header_bytes: ByteSize(64 << 10),
+            headers: 100,
+            body: None,
+            connections: None,
+            connections_per_client: None,
+            requests: None,
+            body_rate: None,
+            streams: 200,
+        }
     }
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Timeouts { header: Span::secs(10), idle: Span::secs(75), body: Span::secs(60) }
+        Timeouts {
+            handshake: Span::secs(10),
+            header: Span::secs(10),
+            idle: Span::secs(75),
+            body: Span::secs(60),
+            grace: Span::secs(10),
+        }
     }
 }
 
@@ -151,6 +200,23 @@ impl Rules for Listener {
     fn rules(&self, at: At<'_>, report: &mut Report) {
         self.layer4_rules(at, report);
         self.socket.rules(&self.address, at.key("socket"), report);
+        if let Some(proxy_protocol) = &self.proxy_protocol {
+            let at = at.key("proxy_protocol");
+            proxy_protocol.rules(at, report);
+            if self.protocols.contains(&Protocol::Http3) {
+                let why = "a PROXY header cannot stand before QUIC: give `h3` a listener of its own";
+                at.key_problem("conflict", why, report);
+            }
+        }
+        if let Some(client_address) = &self.client_address {
+            client_address.rules(at.key("client_address"), report);
+        }
+        if let Some(redirect) = self.redirect_https {
+            redirect.rules(self.tls.is_some(), at.key("redirect_https"), report);
+        }
+        if let Some(hsts) = &self.hsts {
+            hsts.rules(self.tls.is_some() || self.client_address.is_some(), at.key("hsts"), report);
+        }
         let protocols = at.key("protocols");
         protocols.not_empty(&self.protocols, "a listener speaks at least one protocol", report);
         protocols.once(&self.protocols, |a, b| a == b, report);
@@ -164,8 +230,18 @@ impl Rules for Listener {
         let limits = at.key("limits");
         let bounds = ByteSize(1 << 10)..=ByteSize(1 << 20);
         limits.key("header_bytes").size(self.limits.header_bytes, bounds, report);
+        if let Some(rate) = self.limits.body_rate {
+            limits.key("body_rate").size(rate, ByteSize(1)..=ByteSize(1 << 30), report);
+        }
         let (at, timeouts) = (at.key("timeouts"), &self.timeouts);
-        for (key, span) in [("header", timeouts.header), ("idle", timeouts.idle), ("body", timeouts.body)] {
+        let all = [
+            ("handshake", timeouts.handshake),
+            ("header", timeouts.header),
+            ("idle", timeouts.idle),
+            ("body", timeouts.body),
+            ("grace", timeouts.grace),
+        ];
+        for (key, span) in all {
             at.key(key).timeout(span, report);
         }
     }

@@ -21,6 +21,10 @@ pub struct Upstream {
     /// How `https` and `tls` endpoints are verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<UpstreamTls>,
+    /// Present: connections begin with a PROXY header, which says for whom they are made; each carries one request, so
+    /// that those of two clients never share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Ask each endpoint regularly whether it lives. Absent: all are taken to live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -36,6 +40,16 @@ pub struct Upstream {
     /// What is tried again.
     #[serde(default)]
     pub retries: Retries,
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How the next endpoint is chosen among those that live.

@@ -1,8 +1,11 @@
 //! Every setting changes under load: what it touches changes, and nobody else notices.
 
+mod clients;
 mod connections;
 mod listeners;
 mod process;
+mod proxies;
+mod slow;
 mod sockets;
 mod state;
 mod upstreams;

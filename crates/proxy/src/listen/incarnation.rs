@@ -7,6 +7,8 @@ use std::sync::{
 
 use evergate_contract::config::{Carried, Name};
 
+use super::clients::Clients;
+
 /// A listener from when it appears in the document to when its name, address, kind of security, or what it carries
 /// changes. Connections belong to one; when it is over, they finish what they do and are closed politely.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(crate) struct Incarnation {
     pub tls: bool,
     /// What they carry.
     pub carries: Carried,
+    /// Connections of each client.
+    pub clients: Clients,
     over: AtomicBool,
     connections: AtomicU64,
 }
@@ -28,7 +32,7 @@ impl Incarnation {
     #[must_use]
     pub(crate) fn new(name: Name, actual: String, tls: bool, carries: Carried) -> Incarnation {
         let (over, connections) = (AtomicBool::new(false), AtomicU64::new(0));
-        Incarnation { name, actual, tls, carries, over, connections }
+        Incarnation { name, actual, tls, carries, clients: Clients::default(), over, connections }
     }
 
     /// Its time has come; workers look at it when they adopt the next snapshot.

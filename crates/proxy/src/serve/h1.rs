@@ -24,7 +24,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use inbound::Inbound;
 use tokio::io::AsyncWrite;
 
-use super::tunnel;
+use super::{taking::Taking, tunnel};
 use crate::{
     conn::{Conn, Settings},
     exchange::{self, Answer, Request},
@@ -50,9 +50,7 @@ pub(super) struct H1 {
     /// The client waits for `100 Continue` before it sends its body.
     expects: Cell<bool>,
     reading: Deadline,
-    writing: Deadline,
-    /// Bytes that had been sent when `writing` was armed.
-    sent: Cell<u64>,
+    taking: Taking,
     body_timeout: Cell<Duration>,
     worker: Rc<Worker>,
 }
@@ -72,16 +70,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
         decoder: RefCell::new(Decoder::new(BodyLength::Fixed(0))),
         expects: Cell::new(false),
         reading,
-        writing: worker.clock.deadline(),
-        sent: Cell::new(0),
+        taking: Taking::new(&worker.clock),
         body_timeout: Cell::new(Duration::ZERO),
         worker: worker.clone(),
     });
     loop {
-        let settings = conn.settings(&worker.view());
-        h1.body_timeout.set(settings.body_timeout);
-        match h1.read_head(conn, settings).await {
-            Ok(head) => match h1.exchange(conn, settings, head).await {
+        match h1.read_head(conn).await {
+            Ok(head) => match h1.exchange(conn, head).await {
                 Next::Request => {}
                 Next::Close => return h1.finish().await,
                 Next::Cut => return,
@@ -116,7 +111,8 @@ enum Next {
 }
 
 impl H1 {
-    async fn read_head(&self, conn: &Conn, settings: Settings) -> Result<RequestHead, End> {
+    async fn read_head(&self, conn: &Conn) -> Result<RequestHead, End> {
+        let mut settings = conn.settings(&self.worker.view());
         let mut scan = Scan::default();
         let mut begun = false;
         let mut closing = false;
@@ -124,6 +120,12 @@ impl H1 {
         loop {
             {
                 let input = &mut self.wire.borrow_mut().input;
+                if !begun && !input.is_empty() {
+                    begun = true;
+                    // It may have been idle for long.
+                    settings = conn.settings(&self.worker.view());
+                    self.reading.arm(settings.header_timeout);
+                }
                 match parse_request(input, &mut scan, settings.head) {
                     Ok(Some(head)) => {
                         self.reading.disarm();
@@ -131,10 +133,6 @@ impl H1 {
                     }
                     Ok(None) => {}
                     Err(e) => return Err(End::Fault(refusal(e))),
-                }
-                if !begun && !input.is_empty() {
-                    begun = true;
-                    self.reading.arm(settings.header_timeout);
                 }
             }
             match std::future::poll_fn(|cx| self.poll_more(cx, conn, begun || closing)).await {
@@ -160,7 +158,11 @@ impl H1 {
         self.reading.poll_expired(cx).map(|Expired| More::Expired)
     }
 
-    async fn exchange(self: &Rc<Self>, conn: &Rc<Conn>, settings: Settings, head: RequestHead) -> Next {
+    async fn exchange(self: &Rc<Self>, conn: &Rc<Conn>, head: RequestHead) -> Next {
+        let settings = conn.settings(&self.worker.view());
+        conn.begin_request(&settings);
+        self.body_timeout.set(settings.body_timeout);
+        self.taking.begin(&settings);
         let RequestHead { parts, body, keep_alive, expect_continue, upgrade } = head;
         let (method, version) = (parts.method.clone(), parts.version);
         *self.decoder.borrow_mut() = Decoder::new(body);
@@ -182,7 +184,7 @@ impl H1 {
                     Ok(_) if self.skip_rest(settings).await => Next::Request,
                     Ok(_) => Next::Close,
                     Err(error) => {
-                        tracing::debug!(peer = %conn.peer, %error, "response cut short");
+                        tracing::debug!(peer = %conn.peer(), %error, "response cut short");
                         Next::Cut
                     }
                 }
@@ -293,16 +295,13 @@ impl H1 {
         let mut wire = self.wire.borrow_mut();
         match write(&mut wire, cx) {
             Poll::Ready(Ok(())) => {
-                self.writing.disarm();
+                self.taking.goes_on(wire.io.carrier().sent());
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(SendError::Io(e))),
             Poll::Pending => {
                 let sent = wire.io.carrier().sent();
-                if self.sent.replace(sent) != sent || !self.writing.is_armed() {
-                    self.writing.arm(self.body_timeout.get());
-                }
-                self.writing.poll_expired(cx).map(|Expired| Err(SendError::Stalled))
+                self.taking.poll_stalled(cx, sent).map(|()| Err(SendError::Stalled))
             }
         }
     }

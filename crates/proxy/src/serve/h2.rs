@@ -16,6 +16,8 @@ use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderValue, Method, StatusCode, header};
 use rewind::Rewind;
 
+use super::taking::Taking;
+
 use crate::{
     conn::{Conn, Settings},
     exchange::{self, Answer, Request},
@@ -45,11 +47,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, dead
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
         .max_concurrent_reset_streams(RESET_STREAMS_MAX);
-    deadline.arm(settings.header_timeout);
+    deadline.arm(settings.handshake_timeout);
     let Wire { io, input, .. } = wire;
     match deadline.guard(builder.handshake(Rewind::new(io, input))).await {
         Ok(Ok(connection)) => accept(worker, conn, connection, deadline).await,
-        Ok(Err(error)) => tracing::debug!(peer = %conn.peer, %error, "HTTP/2 handshake failed"),
+        Ok(Err(error)) => tracing::debug!(peer = %conn.peer(), %error, "HTTP/2 handshake failed"),
         Err(Expired) => {}
     }
 }
@@ -75,7 +77,7 @@ async fn accept(worker: &Rc<Worker>, conn: &Rc<Conn>, mut connection: Connection
                     return Poll::Ready(Event::Stream(request, respond));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(peer = %conn.peer, %error, "HTTP/2 connection failed");
+                    tracing::debug!(peer = %conn.peer(), %error, "HTTP/2 connection failed");
                     return Poll::Ready(Event::End);
                 }
                 Poll::Ready(None) => return Poll::Ready(Event::End),
@@ -137,6 +139,7 @@ async fn stream(
 ) {
     let conn = &open.conn;
     let settings = conn.settings(&worker.view());
+    conn.begin_request(&settings);
     let (parts, body) = request.into_parts();
     let mut parts = RequestParts::from(parts);
     let method = parts.method.clone();
@@ -171,26 +174,24 @@ async fn stream(
     let Ok(send) = respond.send_response(parts.into(), end) else { return };
     if !end {
         let mut sending = Sending::new(send, payload);
-        let writing = worker.clock.deadline();
+        let taking = Taking::new(&worker.clock);
+        taking.begin(&settings);
         let result = poll_fn(|cx| {
             let polled = sending.poll(cx);
             if polled.is_pending() && sending.is_stalled() {
-                if !writing.is_armed() {
-                    writing.arm(settings.body_timeout);
-                }
-                return writing.poll_expired(cx).map(|Expired| None);
+                return taking.poll_stalled(cx, sending.sent()).map(|()| None);
             }
-            writing.disarm();
+            taking.goes_on(sending.sent());
             polled.map(Some)
         })
         .await;
         match result {
             Some(Ok(())) => {}
             Some(Err(SendError::Body(error))) => {
-                tracing::debug!(peer = %conn.peer, %error, "response cut short");
+                tracing::debug!(peer = %conn.peer(), %error, "response cut short");
             }
             Some(Err(SendError::Peer(error))) => {
-                tracing::debug!(peer = %conn.peer, %error, "client went away");
+                tracing::debug!(peer = %conn.peer(), %error, "client went away");
             }
             None => sending.reset(Reason::CANCEL),
         }

@@ -69,7 +69,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, quic: quinn::Con
         quiet: Notify::new(),
         seen: RefCell::default(),
     });
-    deadline.arm(settings.header_timeout);
+    deadline.arm(settings.handshake_timeout);
     if let Ok(Some(control)) = deadline.guard(session.open_control(settings.head.bytes)).await {
         session.accept(control, deadline).await;
     }

@@ -35,7 +35,7 @@ pub(super) async fn sort(
     deadline: &Deadline,
 ) -> Option<Passed> {
     let refused = |why: &dyn std::fmt::Display| {
-        tracing::debug!(peer = %conn.peer, %why, "passes nothing on");
+        tracing::debug!(peer = %conn.peer(), %why, "passes nothing on");
         worker.meter.streams(&conn.incarnation().name).ended(End::Refused);
     };
     let hello = match read(conn, wire, deadline).await {

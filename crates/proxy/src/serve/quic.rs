@@ -132,17 +132,20 @@ fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
         Err(error) => return tracing::debug!(%peer, %error, "QUIC handshake failed"),
     };
     let settings = Settings::of(&entrance.config);
-    let conn = Rc::new(Conn::new(admitted, Peer::Ip(peer), settings));
+    let ends = (Peer::Ip(peer), Some(door.socket.address));
+    let conn = Rc::new(Conn::new(admitted, ends, settings, entrance.front.clone()));
     conn.speaks(Protocol::Http3);
     let registered = registered(worker, &conn);
     door.handshakes.set(door.handshakes.get() + 1);
     let door = door.clone();
     tokio::task::spawn_local(async move {
         let deadline = registered.worker.clock.deadline();
-        deadline.arm(settings.header_timeout);
+        deadline.arm(settings.handshake_timeout);
         let shaken = deadline.guard(connecting).await;
         door.handshakes.set(door.handshakes.get() - 1);
         match shaken {
+            // Not before: until now its address could be a made up one, and the client somebody else.
+            Ok(Ok(_)) if !conn.count_for_client(settings.per_client) => {}
             Ok(Ok(quic)) => h3::serve(&registered.worker, &conn, quic, deadline).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "QUIC handshake failed"),
             Err(_) => {}

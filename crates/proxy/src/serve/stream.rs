@@ -28,7 +28,7 @@ pub(super) async fn carry(
     let listener = &conn.incarnation().name;
     let streams = worker.meter.streams(listener);
     let idle = Some(onward.idle);
-    let connected = connect(worker, &onward).await;
+    let connected = connect(worker, conn, &onward).await;
     drop(onward);
     let end = match connected {
         Ok(upstream) => {
@@ -48,9 +48,10 @@ pub(super) async fn carry(
     streams.ended(end);
 }
 
-async fn connect(worker: &Rc<Worker>, onward: &Onward) -> Result<Tunnel, Fault> {
+async fn connect(worker: &Rc<Worker>, conn: &Conn, onward: &Onward) -> Result<Tunnel, Fault> {
     let name = onward.to.choose(&worker.rng).ok_or(FaultKind::NoEndpoint)?;
     // By its name: a listener that was taken out just now may have forwarded to one that was as well.
     let cluster = worker.view().snapshot().and_then(|s| s.cluster(name)).cloned();
-    stream::open(&worker.upstreams, &cluster.ok_or(FaultKind::NoEndpoint)?, onward.connect).await
+    let cluster = cluster.ok_or(FaultKind::NoEndpoint)?;
+    stream::open(&worker.upstreams, &cluster, conn.ends(), onward.connect).await
 }

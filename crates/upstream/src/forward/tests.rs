@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use evergate_contract::FaultKind;
-use evergate_wire::BodyError;
+use evergate_wire::{BodyError, proxy_protocol::Said};
 use serde_json::json;
 
 use crate::testing::*;
@@ -281,7 +281,8 @@ fn the_call_is_small() {
         let cluster = rig.cluster(json!({ "endpoints": [nobody().await] }));
         let Ask { parts, body, upgrade, timeout, .. } = ask("GET /");
         let informational: &mut dyn FnMut(_, _) = &mut |_, _| {};
-        let outgoing = crate::Outgoing { parts, body, upgrade, timeout, informational };
+        let outgoing =
+            crate::Outgoing { parts, body, upgrade, timeout, client: Said::Nothing, informational };
         let size = std::mem::size_of_val(&crate::send(&rig.local, &cluster, outgoing));
         assert!(size <= 2400, "{size} bytes");
     });

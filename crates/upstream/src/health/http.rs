@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use evergate_wire::{
     Headers, Stream, Wire,
     h1::{HeadLimits, Scan, parse_response, write_request_head},
+    proxy_protocol::Said,
 };
 use http::{HeaderValue, Method, Request, StatusCode, header};
 
@@ -17,7 +18,7 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, headers: 100 };
 /// Asks for `path`, by a connection of its own. `host` is the `Host` to send; the endpoint's if there is none.
 pub(super) async fn ask(connector: &Connector, path: &str, host: Option<&str>) -> Result<(), String> {
     let host = host.unwrap_or(connector.authority());
-    let status = match connector.connect(false, |tcp| tcp).await.map_err(|e| e.to_string())? {
+    let status = match connector.connect(false, Said::Nothing, |tcp| tcp).await.map_err(|e| e.to_string())? {
         Connected::Http1(stream) => by_http1(stream, path, host).await?,
         Connected::Http2(stream) => by_http2(stream, connector.scheme(), path, host).await?,
     };

@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Instant};
 
 use evergate_contract::config::Upstream;
-use evergate_wire::Socket;
+use evergate_wire::{Socket, proxy_protocol::Said};
 use serde_json::json;
 
 use super::*;
@@ -11,7 +11,7 @@ use crate::testing::{Rig, Server, run};
 /// A new connection to the pool's endpoint.
 async fn connect(pool: &Pool) -> Stream {
     let carrier = |tcp| Socket::new(tcp, &Rc::default());
-    match pool.connector().connect(false, carrier).await.unwrap() {
+    match pool.connector().connect(false, Said::Nothing, carrier).await.unwrap() {
         Connected::Http1(stream) => stream,
         Connected::Http2(_) => panic!("HTTP/2 in clear text by default"),
     }

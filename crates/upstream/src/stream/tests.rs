@@ -37,7 +37,7 @@ fn streams_are_balanced_and_counted() {
         let mut open = Vec::new();
         let mut names = Vec::new();
         for _ in 0..4 {
-            let mut tunnel = super::open(&rig.local, &cluster, WITHIN).await.unwrap();
+            let mut tunnel = super::open(&rig.local, &cluster, Said::Nothing, WITHIN).await.unwrap();
             names.push(heard(&mut tunnel).await);
             open.push(tunnel);
         }
@@ -57,7 +57,7 @@ fn another_endpoint_is_tried_and_the_dead_one_is_set_aside() {
         let spec = json!({ "endpoints": [nobody(), a], "ejection": { "failures": 2 } });
         let cluster = rig.cluster(spec);
         for _ in 0..8 {
-            let mut tunnel = super::open(&rig.local, &cluster, WITHIN).await.unwrap();
+            let mut tunnel = super::open(&rig.local, &cluster, Said::Nothing, WITHIN).await.unwrap();
             assert_eq!(heard(&mut tunnel).await, "a");
         }
         let dead = &cluster.members()[0].state;
@@ -73,7 +73,7 @@ fn tries_end() {
         let check = async |retries: u32, expected: u64| {
             let cluster = rig.cluster(json!({ "endpoints": gone, "retries": { "connect": retries } }));
             let before: u64 = cluster.members().iter().map(|m| m.state.requests()).sum();
-            let fault = super::open(&rig.local, &cluster, WITHIN).await.unwrap_err();
+            let fault = super::open(&rig.local, &cluster, Said::Nothing, WITHIN).await.unwrap_err();
             assert_eq!(fault.kind, FaultKind::UpstreamConnect);
             assert!(fault.cause.unwrap().to_string().starts_with("tcp://127.0.0.1:"));
             let after: u64 = cluster.members().iter().map(|m| m.state.requests()).sum();
@@ -83,7 +83,7 @@ fn tries_end() {
         check(1, 2).await;
         check(10, 3).await;
         let none = rig.cluster(json!({ "endpoints": [{ "url": gone[0], "weight": 0 }] }));
-        let fault = super::open(&rig.local, &none, WITHIN).await.unwrap_err();
+        let fault = super::open(&rig.local, &none, Said::Nothing, WITHIN).await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::NoEndpoint);
     });
 }
@@ -96,7 +96,8 @@ fn the_whole_time_is_an_end_too() {
         rig.ca = Some(evergate_testkit::Authority::new().pem());
         let url = a.replace("tcp:", "tls:");
         let cluster = rig.cluster(json!({ "endpoints": [url], "tls": { "ca": "ca.pem" } }));
-        let fault = super::open(&rig.local, &cluster, Duration::from_millis(20)).await.unwrap_err();
+        let fault =
+            super::open(&rig.local, &cluster, Said::Nothing, Duration::from_millis(20)).await.unwrap_err();
         assert!(matches!(fault.kind, FaultKind::UpstreamTimeout | FaultKind::UpstreamConnect), "{fault:?}");
     });
 }
@@ -117,7 +118,7 @@ fn tls_endpoints_are_spoken_to_in_tls_without_alpn() {
         rig.start();
         let url = server.url.replace("https:", "tls:");
         let cluster = rig.cluster(json!({ "endpoints": [url], "tls": { "ca": "ca.pem" } }));
-        let mut tunnel = super::open(&rig.local, &cluster, WITHIN).await.unwrap();
+        let mut tunnel = super::open(&rig.local, &cluster, Said::Nothing, WITHIN).await.unwrap();
         assert!(tunnel.io.is_tls() && tunnel.io.alpn().is_none());
         tunnel.io.write_all(b"ping").await.unwrap();
         tunnel.io.flush().await.unwrap();

@@ -1,23 +1,30 @@
 //! What a client is sent on the stream of a request: heads, and a body as fast as the client takes it.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
+    rc::Rc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use evergate_kit::deadline::{Deadline, Expired};
+use evergate_kit::deadline::{Clock, Deadline, Expired};
 use evergate_wire::{BodyError, Frame, Headers, Payload, ResponseParts, h3};
 use http::StatusCode;
 use quinn::{SendStream, VarInt, WriteError};
+
+use crate::{conn::Settings, serve::taking::Taking};
 
 /// The sending half of a stream.
 pub(super) struct Writer {
     send: SendStream,
     /// Made, not yet sent: interim responses that did not fit, and what is small.
     small: BytesMut,
-    writing: Deadline,
+    taking: Taking,
+    /// What the connection has taken.
+    taken: u64,
+    closing: Deadline,
     body_timeout: Duration,
     sent: u64,
 }
@@ -36,9 +43,12 @@ pub(super) enum Cut {
 }
 
 impl Writer {
-    /// A client that takes nothing for `body_timeout` is cut off.
-    pub(super) fn new(send: SendStream, writing: Deadline, body_timeout: Duration) -> Writer {
-        Writer { send, small: BytesMut::new(), writing, body_timeout, sent: 0 }
+    /// A client that takes nothing for too long, or too little, is cut off.
+    pub(super) fn new(send: SendStream, clock: &Rc<Clock>, settings: &Settings) -> Writer {
+        let taking = Taking::new(clock);
+        taking.begin(settings);
+        let (closing, body_timeout) = (clock.deadline(), settings.body_timeout);
+        Writer { send, small: BytesMut::new(), taking, taken: 0, closing, body_timeout, sent: 0 }
     }
 
     /// Relays an interim response (RFC 9110 §15.2). What does not fit now goes with the final one.
@@ -80,8 +90,8 @@ impl Writer {
         // It fails only on a stream that is closed already, which `stopped` says below.
         let _ = self.send.finish();
         // Until all has arrived: closing the connection would throw away what has not.
-        self.writing.arm(self.body_timeout);
-        match self.writing.guard(stopped).await {
+        self.closing.arm(self.body_timeout);
+        match self.closing.guard(stopped).await {
             Ok(Ok(None)) => Ok(()),
             Ok(_) => Err(Cut::Unwanted),
             Err(Expired) => Err(Cut::Stalled),
@@ -93,14 +103,19 @@ impl Writer {
         let mut both = [self.small.split().freeze(), data];
         let mut rest = both.as_mut_slice();
         while rest.iter().any(|piece| !piece.is_empty()) {
-            self.writing.arm(self.body_timeout);
-            let written = match self.writing.guard(self.send.write_chunks(rest)).await {
-                Ok(written) => written?,
-                Err(Expired) => return Err(Cut::Stalled),
+            let written = {
+                let mut writing = pin!(self.send.write_chunks(rest));
+                poll_fn(|cx| match writing.as_mut().poll(cx) {
+                    Poll::Ready(written) => Poll::Ready(Some(written)),
+                    Poll::Pending => self.taking.poll_stalled(cx, self.taken).map(|()| None),
+                })
+                .await
             };
+            let written = written.ok_or(Cut::Stalled)??;
+            self.taken += written.bytes as u64;
+            self.taking.goes_on(self.taken);
             rest = rest.get_mut(written.chunks..).unwrap_or_default();
         }
-        self.writing.disarm();
         Ok(())
     }
 

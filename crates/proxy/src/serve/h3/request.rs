@@ -24,7 +24,8 @@ use crate::{
 pub(super) async fn serve(open: Open, send: SendStream, recv: RecvStream) {
     let session = &open.0;
     let settings = session.conn.settings(&session.worker.view());
-    let mut writer = Writer::new(send, session.worker.clock.deadline(), settings.body_timeout);
+    session.conn.begin_request(&settings);
+    let mut writer = Writer::new(send, &session.worker.clock, &settings);
     let reader = Rc::new(RefCell::new(Reader::new(recv, settings)));
     match head(session, &reader, settings).await {
         Ok((parts, length)) => {
@@ -97,7 +98,7 @@ async fn send_response(
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));
     }
     if let Err(cut) = writer.respond(&parts, payload).await {
-        tracing::debug!(peer = %session.conn.peer, error = %cut, "response cut short");
+        tracing::debug!(peer = %session.conn.peer(), error = %cut, "response cut short");
         writer.reset(match cut {
             Cut::Body(_) => code::INTERNAL,
             Cut::Peer(_) | Cut::Unwanted | Cut::Stalled => code::REQUEST_CANCELLED,
