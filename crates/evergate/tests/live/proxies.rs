@@ -242,6 +242,9 @@ async fn what_makes_no_sense_of_proxies_is_refused() {
             "{verdict:#}"
         );
     }
+    let settings = json!({ "protocols": ["h3", "h2"], "proxy_protocol": { "from": ["::/0"] } });
+    let quic = stand.refused(json!({ "listeners": { "tls": settings } })).await;
+    assert_eq!(quic["report"][0]["code"], "conflict", "{quic:#}");
     let within = stand
         .refused(json!({ "listeners": { "clear": { "proxy_protocol": { "from": ["10.0.0.1/8"] } } } }))
         .await;

@@ -75,8 +75,7 @@ async fn a_slow_body_is_given_up() {
 /// `POST /` to `test.local` on stream 1 of HTTP/2, with a part of its body.
 fn half_of_a_stream() -> Vec<u8> {
     let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u8::try_from(payload.len()).unwrap();
-        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
     };
     let head = [&[0x83, 0x86, 0x84, 0x41, 10][..], b"test.local"].concat();
     let frames = [frame(4, 0, 0, b""), frame(1, 4, 1, &head), frame(0, 0, 1, b"half")].concat();
