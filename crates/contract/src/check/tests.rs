@@ -460,7 +460,7 @@ fn passthrough_is_by_names() {
     check(tls, "a.b: x", &[&["unknown_name listeners.l.passthrough.\"a.b\""]]);
     check(tls, "a.b: s", &[&["wrong_upstream listeners.l.passthrough.\"a.b\"", "passed on as it came"]]);
     check(", protocols: [h2]", "a.b: u", &[&["no_effect listeners.l.protocols", "forwards TCP"]]);
-    check(", timeouts: { header: 1s }", "a.b: u", &[unused]);
+    check(", timeouts: { handshake: 1s }", "a.b: u", &[unused]);
 }
 
 #[test]
@@ -473,7 +473,7 @@ fn what_http_needs_has_no_effect_on_streams() {
         &[
             &["no_effect listeners.db.protocols", "`protocols` has no effect: the listener forwards TCP"],
             &["no_effect listeners.db.limits.headers"],
-            &["no_effect listeners.db.timeouts.header"],
+            &["no_effect listeners.db.timeouts.handshake"],
             &["no_effect listeners.db.timeouts.idle"],
             &["no_effect upstreams.pg.pool", "streams are carried"],
             &["no_effect upstreams.pg.protocol"],

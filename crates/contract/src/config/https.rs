@@ -16,7 +16,7 @@ pub struct RedirectHttps {
     #[serde(default = "https")]
     #[schemars(default = "https", range(min = 1, max = 65535))]
     pub port: u16,
-    /// 301, 302, 307 or 308.
+    /// Within 301 to 308: 301, 302, 307 or 308.
     #[serde(default = "permanent")]
     #[schemars(default = "permanent", range(min = 301, max = 308))]
     pub status: u16,

@@ -244,7 +244,8 @@ impl Rules for Upstream {
 }
 
 /// Keys that say something of a connection, whatever is spoken on it.
-const TCP_KEYS: [&str; 7] = ["balance", "ejection", "endpoints", "health", "retries", "timeouts", "tls"];
+const TCP_KEYS: [&str; 8] =
+    ["balance", "ejection", "endpoints", "health", "proxy_protocol", "retries", "timeouts", "tls"];
 
 fn tcp_rules(at: At<'_>, report: &mut Report) {
     let why = "streams are carried to these endpoints, no HTTP is spoken";

@@ -225,7 +225,7 @@ async fn what_is_not_listed_is_refused_where_nobody_else_takes_it() {
     assert_eq!(passing.by("db.example.com").await, "one");
     stream.echo("still here").await.unwrap();
     // A hello that does not end, or never begins, has its time.
-    passing.stand.db(json!({ "timeouts": { "header": "100ms" } })).await;
+    passing.stand.db(json!({ "timeouts": { "handshake": "100ms" } })).await;
     for bytes in [&hello[..100], &[]] {
         assert_eq!(shout(&clear, bytes).await, b"");
     }

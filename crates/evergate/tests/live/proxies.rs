@@ -1,7 +1,7 @@
 //! Proxies before the gateway and behind it: the PROXY protocol both ways, and headers that tell of the client.
 
 use evergate_testkit::{
-    Ask, Door, Stand,
+    Ask, Door, Stand, ports,
     recorder::{Begun, Recorder},
 };
 use serde_json::{Value, json};
@@ -144,6 +144,32 @@ async fn endpoints_are_told_for_whom_a_connection_is_made() {
     stand.apply(json!({ "upstreams": { "told": { "proxy_protocol": "v1", "health": health } } })).await;
     let said = |seen: &[Begun]| seen.iter().any(|(begin, _)| begin == b"PROXY UNKNOWN\r\n");
     stand.gate.until("a question", async || said(&recorder.begun()[connections..])).await;
+    crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
+async fn streams_are_announced_as_requests_are() {
+    let recorder = Recorder::start().await;
+    let address = ports::free();
+    let upstream = json!({ "endpoints": [recorder.url.replace("http:", "tcp:")], "proxy_protocol": "v1" });
+    let mut stand = Stand::with(
+        BIN,
+        json!({
+            "upstreams": { "bytes": upstream },
+            "listeners": { "bytes": { "address": address, "tcp": "bytes", "proxy_protocol": { "from": ["127.0.0.1"] } } },
+            "routes": { "all": { "listeners": ["clear", "tls"] } },
+        }),
+    )
+    .await;
+    let crowd = stand.bystanders().await;
+    let door = Door::clear(address).preface(LINE);
+    let mut kept = door.connect().await.unwrap();
+    assert_eq!(kept.ask(&Ask::get("/")).await.unwrap().status, 200);
+    assert_eq!(recorder.begun(), [(LINE.as_bytes().to_vec(), 1)], "who it is goes all the way");
+    stand.apply(json!({ "upstreams": { "bytes": { "proxy_protocol": null } } })).await;
+    assert_eq!(door.ask(&Ask::get("/")).await.unwrap().status, 200);
+    assert_eq!(recorder.begun()[1], (Vec::new(), 1));
+    assert_eq!(kept.ask(&Ask::get("/")).await.unwrap().status, 200, "what is open stays");
     crowd.stop().await.assert_unnoticed();
 }
 
