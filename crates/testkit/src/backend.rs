@@ -74,16 +74,39 @@ struct Shared {
 impl Backend {
     /// In clear text on a free port of its own. It says its name in `x-backend`.
     pub async fn start(name: &str) -> Backend {
-        Backend::serve(name, ports::free(), None).await
+        Backend::anywhere(name, None).await
     }
 
     /// Over TLS.
     pub async fn start_tls(name: &str, tls: Arc<ServerConfig>) -> Backend {
-        Backend::serve(name, ports::free(), Some(tls)).await
+        Backend::anywhere(name, Some(tls)).await
+    }
+
+    /// Between a look and the binding, another process that looks may hold a port for a moment: then it takes the next.
+    async fn anywhere(name: &str, tls: Option<Arc<ServerConfig>>) -> Backend {
+        const TRIES: usize = 20;
+        let mut backend = Backend::made(name, ports::free(), tls);
+        for _ in 1..TRIES {
+            match TcpListener::bind(backend.address).await {
+                Ok(listener) => {
+                    backend.take(listener);
+                    return backend;
+                }
+                Err(_) => backend.address = ports::free(),
+            }
+        }
+        backend.open().await;
+        backend
     }
 
     /// At a given address. Panics if it is taken.
     pub async fn serve(name: &str, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Backend {
+        let mut backend = Backend::made(name, address, tls);
+        backend.open().await;
+        backend
+    }
+
+    fn made(name: &str, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Backend {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             requests: AtomicUsize::new(0),
@@ -94,14 +117,15 @@ impl Backend {
             released: watch::channel(0).0,
             health: watch::channel(200).0,
         });
-        let mut backend = Backend { address, shared, task: None, tls };
-        backend.open().await;
-        backend
+        Backend { address, shared, task: None, tls }
     }
 
     /// Starts to listen again after [`Backend::stop`], at the same address.
     pub async fn open(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("a free address");
+        self.take(TcpListener::bind(self.address).await.expect("a free address"));
+    }
+
+    fn take(&mut self, listener: TcpListener) {
         self.address = listener.local_addr().expect("an address");
         let shared = Arc::clone(&self.shared);
         self.task = Some(tokio::spawn(accept(listener, shared, self.tls.clone())));
