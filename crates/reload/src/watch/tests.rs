@@ -18,7 +18,12 @@ fn watcher() -> (Watcher, Receiver<()>) {
     let (tell, told) = channel();
     let tell = Mutex::new(tell);
     // A test may be over when the last event comes.
-    (Watcher::new(Arc::new(move || drop(tell.lock().unwrap().send(())))), told)
+    (
+        Watcher::new(Arc::new(move || {
+            let _ = tell.lock().unwrap().send(());
+        })),
+        told,
+    )
 }
 
 /// A real folder: events name no links.
