@@ -79,6 +79,10 @@ impl Ending {
                     if let Some((_, what)) = cuts.pop_front() {
                         tracing::debug!(?what, "the time to drain is over for these");
                         self.gateway.cut(what);
+                        if cuts.is_empty() {
+                            // What one of these should have ended and did not.
+                            until.get_or_insert(self.hurry());
+                        }
                     }
                 }
                 order = orders.recv(), if !orders.is_closed() => {

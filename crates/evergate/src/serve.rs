@@ -157,7 +157,7 @@ async fn serve(
     make_data_dir(&data_dir)?;
     let fds = Fds::new(started.sockets, overseer.keeper());
     let admin = Admin::new(runtime.handle().clone(), fds.clone(), data_dir.clone());
-    let before = Before { fds: fds.clone(), saved };
+    let before = Before { fds: fds.clone(), saved, together: overseer.is_there() };
     let gate = Gate::new(runtime.handle().clone(), before, admin.clone(), log.clone(), settings);
     let gate = gate.map_err(system)?;
     let (gateway, process) = (gate.gateway(), gate.process());
@@ -166,7 +166,8 @@ async fn serve(
         () = stop.asked() => return Ok(Exit::Ok),
     };
     pulse.looks_at(&gateway);
-    // Before anybody can see that it serves: whoever does may ask for an upgrade.
+    // How it means to be treated, then that it serves. Before anybody can see that it serves: whoever does may ask for an upgrade.
+    overseer.say(&ToParent::Alive(terms(&process.borrow())));
     overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });
     admin.serve(engine.clone(), gateway.clone(), overseer.clone());
     hangup.reload(&engine);
@@ -281,31 +282,37 @@ async fn report(engine: WeakHandle, mut notices: broadcast::Receiver<Arc<Notice>
     }
 }
 
+/// What this process asks of its supervisor.
+fn terms(process: &config::Process) -> Terms {
+    let watchdog_ms = u32::try_from(process.watchdog.as_millis()).unwrap_or(u32::MAX);
+    Terms { watchdog_ms, draining_max: process.drain.processes }
+}
+
 /// Says again and again that this process works, if it does.
 struct Pulse(watch::Sender<Option<Arc<Gateway>>>);
 
 impl Pulse {
-    fn start(overseer: &Arc<Overseer>, settings: watch::Receiver<config::Process>) -> Pulse {
+    fn start(overseer: &Arc<Overseer>, mut settings: watch::Receiver<config::Process>) -> Pulse {
         let (pulse, gateway) = watch::channel(None::<Arc<Gateway>>);
         let overseer = overseer.clone();
         tokio::spawn(async move {
             loop {
-                let (watchdog, processes) = {
-                    let now = settings.borrow();
-                    (*now.watchdog, now.drain.processes)
-                };
+                let watchdog = *settings.borrow_and_update().watchdog;
                 let gateway = gateway.borrow().clone();
                 let works = match gateway {
                     Some(gateway) => gateway.is_alive(watchdog / 2).await,
                     None => true,
                 };
                 if works {
-                    let watchdog_ms = u32::try_from(watchdog.as_millis()).unwrap_or(u32::MAX);
-                    overseer.say(&ToParent::Alive(Terms { watchdog_ms, draining_max: processes }));
+                    overseer.say(&ToParent::Alive(terms(&settings.borrow())));
                 } else {
                     tracing::error!("a worker does not answer");
                 }
-                sleep(watchdog / BEATS).await;
+                // Changed settings count at once. Without a gateway any more, nobody changes them.
+                tokio::select! {
+                    () = sleep(watchdog / BEATS) => {}
+                    Ok(()) = settings.changed() => {}
+                }
             }
         });
         Pulse(pulse)

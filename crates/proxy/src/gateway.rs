@@ -21,6 +21,7 @@ use crate::{
     carries::Carries,
     listen::Incarnation,
     meter::Sum,
+    quic::Steering,
     starter::Starter,
     thread::{self, Message},
     view::Shared,
@@ -29,6 +30,8 @@ use crate::{
 
 /// A scrape does not wait longer for a worker; its counts are in the next one.
 const COUNT_WAIT: Duration = Duration::from_secs(2);
+/// The kind of state by which packets of QUIC find their process.
+pub(crate) const STEERING: &str = "steering";
 /// The kind of state that turns of upstreams are.
 const TURN: &str = "turn";
 
@@ -40,6 +43,7 @@ pub struct Gateway {
     ended: Arc<Mutex<Sum>>,
     starter: Starter,
     keep: Arc<Keep>,
+    steering: Arc<Steering>,
     /// Turns of the process before, by worker.
     turns: Mutex<HashMap<usize, HashMap<Name, u32>>>,
 }
@@ -51,12 +55,17 @@ struct Handle {
 }
 
 impl Gateway {
-    pub(crate) fn new(shared: Arc<Shared>, keep: Arc<Keep>, saved: Vec<Carried>) -> io::Result<Gateway> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        keep: Arc<Keep>,
+        steering: Arc<Steering>,
+        saved: Vec<Carried>,
+    ) -> io::Result<Gateway> {
         let (workers, draining, ended) = (Mutex::default(), Mutex::default(), Arc::default());
         let (turns, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|c| c.kind == TURN);
         keep.carry(saved);
         let turns = Mutex::new(by_worker(turns));
-        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()?, keep, turns })
+        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()?, keep, steering, turns })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -127,6 +136,8 @@ impl Gateway {
     /// Leaves new connections to another process that has the same sockets, and closes those that are open politely once
     /// they are idle, spread over so long.
     pub fn leave(&self, spread: Duration) {
+        // Before the doors close: a client that begins now must not be refused.
+        self.steering.hand_over(self.steering.successor());
         self.tell_all(|| Message::Leave(spread));
     }
 
@@ -143,6 +154,8 @@ impl Gateway {
     /// What the next process should know: health, ejections, sessions, turns.
     pub async fn save(&self) -> Vec<Carried> {
         let mut saved = self.keep.save();
+        let (name, text) = (String::new(), self.steering.save());
+        saved.push(Carried { kind: STEERING.to_owned(), name, text });
         let inboxes: Vec<_> = lock(&self.workers).iter().map(|worker| worker.inbox.clone()).collect();
         for (worker, inbox) in inboxes.into_iter().enumerate() {
             let (reply, turns) = oneshot::channel();

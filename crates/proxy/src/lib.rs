@@ -33,4 +33,3 @@ pub use carries::Carries;
 pub use evergate_upstream::{HealthChange, health::Notice as HealthNotice};
 pub use gateway::Gateway;
 pub use plane::{Before, Plane, Prepared};
-pub use quic::Steering;

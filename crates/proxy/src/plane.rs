@@ -11,7 +11,7 @@ use http::HeaderValue;
 
 use crate::{
     build::{self, Workshop},
-    gateway::Gateway,
+    gateway::{Gateway, STEERING},
     listen::Incarnation,
     quic::Steering,
     snapshot::{Entrance, Published, Snapshot},
@@ -40,6 +40,8 @@ pub struct Before {
     pub fds: Fds,
     /// What it said by [`Gateway::save`].
     pub saved: Vec<Carried>,
+    /// Other processes may serve the same sockets: one that took over from us, or that we take over from.
+    pub together: bool,
 }
 
 /// A snapshot that is ready to be published. Dropped instead, it leaves no trace.
@@ -66,9 +68,10 @@ impl Plane {
             dead.iter().for_each(drop);
         })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
-        let steering = Steering::alone().map_err(std::io::Error::other)?;
-        let shop = Workshop::new(before.fds, steering);
-        let gateway = Gateway::new(shared, shop.keep.clone(), before.saved)?;
+        let steered = before.saved.iter().find(|saved| saved.kind == STEERING).map(|saved| &*saved.text);
+        let steering = if before.together { Steering::beside(steered) } else { Steering::alone() };
+        let shop = Workshop::new(before.fds, steering.map_err(std::io::Error::other)?);
+        let gateway = Gateway::new(shared, shop.keep.clone(), shop.steering.clone(), before.saved)?;
         Ok(Plane {
             shop,
             gateway: Arc::new(gateway),
@@ -76,19 +79,6 @@ impl Plane {
             published: Vec::new(),
             checkers: Checkers::new(control, on_health),
         })
-    }
-
-    /// Beside other processes that serve the same sockets. To be said before the first snapshot.
-    #[must_use]
-    pub fn steered(mut self, steering: Steering) -> Plane {
-        self.shop.steering = Arc::new(steering);
-        self
-    }
-
-    /// How QUIC packets find their process.
-    #[must_use]
-    pub fn steering(&self) -> Arc<Steering> {
-        self.shop.steering.clone()
     }
 
     /// What others may ask of the running data plane.

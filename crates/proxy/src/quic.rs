@@ -21,7 +21,7 @@ use quinn::{
 };
 use socket::Steered;
 
-pub use steer::Steering;
+pub(crate) use steer::Steering;
 
 use crate::listen::UdpBound;
 

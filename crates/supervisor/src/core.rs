@@ -252,7 +252,7 @@ impl Supervisor {
             }
             ToParent::Stopping => child.said_stopping = true,
             // Descriptors are for who holds them.
-            ToParent::Keep { .. } | ToParent::LetGo { .. } | ToParent::State | ToParent::Reloading => {}
+            ToParent::Keep { .. } | ToParent::LetGo { .. } | ToParent::Reloading => {}
         }
     }
 

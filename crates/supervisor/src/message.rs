@@ -109,8 +109,6 @@ pub enum ToParent {
     },
     /// It was asked to stop and does.
     Stopping,
-    /// A descriptor comes along: state that its successor should have if it dies.
-    State,
 }
 
 /// To a child.
@@ -153,7 +151,6 @@ impl ToParent {
             ToParent::Paused => Packet::new(6).0,
             ToParent::Upgrade { binary } => Packet::new(7).text(binary).0,
             ToParent::Stopping => Packet::new(8).0,
-            ToParent::State => Packet::new(9).0,
         }
     }
 
@@ -177,7 +174,6 @@ impl ToParent {
             6 => ToParent::Paused,
             7 => ToParent::Upgrade { binary: fields.text()? },
             8 => ToParent::Stopping,
-            9 => ToParent::State,
             word => return Err(DecodeError::Word(word)),
         };
         fields.end(message)
@@ -314,7 +310,6 @@ mod tests {
             ToParent::Paused,
             ToParent::Upgrade { binary: text() },
             ToParent::Stopping,
-            ToParent::State,
         ] {
             assert_eq!(ToParent::decode(&message.encode()), Ok(message));
         }

@@ -54,7 +54,7 @@ struct Driver {
     signals: SignalFd,
     channels: BTreeMap<ChildId, Channel>,
     sockets: Sockets,
-    /// What the serving child would have its successor know.
+    /// What the child that pauses would have its successor know. Of no use to a later one: by then it is old.
     state: Option<OwnedFd>,
     /// The program file that an upgrade takes if none is named.
     installed: PathBuf,
@@ -131,7 +131,7 @@ impl Driver {
             signals,
             channels: estate.channels.into_iter().map(|(id, end)| (id, Channel::of(end))).collect(),
             sockets: Sockets::new(estate.sockets, owner),
-            state: estate.state,
+            state: None,
             installed: estate.installed.into(),
             programs: BTreeMap::new(),
             successor: None,
@@ -221,7 +221,7 @@ impl Driver {
             match (&message, descriptor) {
                 (ToParent::Keep { name }, Some(socket)) => self.sockets.says(id, name.clone(), Some(socket)),
                 (ToParent::LetGo { name }, _) => self.sockets.says(id, name.clone(), None),
-                (ToParent::Paused | ToParent::State, Some(state)) if self.core.current() == Some(id) => {
+                (ToParent::Paused, Some(state)) if self.core.current() == Some(id) => {
                     self.state = Some(state);
                 }
                 _ => {}
@@ -279,8 +279,8 @@ impl Driver {
 
     fn tell(&mut self, id: ChildId, message: &ToChild) {
         let Some(channel) = self.channels.get(&id) else { return };
-        let state = self.state.as_ref().filter(|_| matches!(message, ToChild::Begin(_)));
-        let told = channel.try_send(&message.encode(), state.map(AsFd::as_fd));
+        let state = self.state.take_if(|_| matches!(message, ToChild::Begin(_)));
+        let told = channel.try_send(&message.encode(), state.as_ref().map(AsFd::as_fd));
         if told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             // It has not read for hundreds of messages, and would not know what to do.
             self.signal(id, Signal::Kill);
@@ -314,7 +314,6 @@ impl Driver {
                 .map(|(id, channel)| (id, channel.into_inner()))
                 .collect(),
             sockets: self.sockets.take(),
-            state: self.state.take(),
         };
         let error = match estate.leave() {
             Ok(file) => Command::new(format!("/proc/{process}/exe"))
@@ -328,7 +327,7 @@ impl Driver {
         estate.stay();
         self.channels = estate.channels.into_iter().map(|(id, end)| (id, Channel::of(end))).collect();
         self.sockets = Sockets::new(estate.sockets, self.core.current());
-        (self.state, self.installed) = (estate.state, installed);
+        self.installed = installed;
     }
 }
 

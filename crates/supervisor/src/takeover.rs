@@ -31,7 +31,6 @@ pub(crate) struct Estate {
     pub(crate) installed: String,
     pub(crate) channels: BTreeMap<ChildId, OwnedFd>,
     pub(crate) sockets: BTreeMap<String, OwnedFd>,
-    pub(crate) state: Option<OwnedFd>,
 }
 
 /// Why nothing can be taken over.
@@ -61,7 +60,7 @@ impl Estate {
     }
 
     fn close_on_exec(&self, flags: FdFlags) -> io::Result<()> {
-        let all = self.channels.values().chain(self.sockets.values()).chain(&self.state);
+        let all = self.channels.values().chain(self.sockets.values());
         all.into_iter().try_for_each(|descriptor| Ok(fcntl_setfd(descriptor, flags)?))
     }
 
@@ -91,7 +90,7 @@ impl Estate {
         for (name, socket) in &self.sockets {
             p = p.text(name).descriptor(socket.as_raw_fd());
         }
-        p.descriptor(self.state.as_ref().map_or(-1, AsRawFd::as_raw_fd)).0
+        p.0
     }
 
     fn decode(text: &[u8]) -> Result<Estate, TakeoverError> {
@@ -128,12 +127,8 @@ impl Estate {
             let name = f.text()?;
             sockets.insert(name, own(f.descriptor()?)?);
         }
-        let state = match f.descriptor()? {
-            -1 => None,
-            descriptor => Some(own(descriptor)?),
-        };
         f.end(())?;
-        Ok(Estate { core, now, installed, channels, sockets, state })
+        Ok(Estate { core, now, installed, channels, sockets })
     }
 }
 
@@ -217,20 +212,14 @@ mod tests {
             installed: "/usr/bin/evergate".into(),
             channels: BTreeMap::from([(1, channel.into_inner())]),
             sockets: BTreeMap::from([("tcp a".to_owned(), listener.into())]),
-            state: Some(memfd_create("state", MemfdFlags::CLOEXEC).unwrap()),
         };
         let file = estate.leave().unwrap();
         // As an exec would have it: the numbers stay open, and nobody owns them.
-        for descriptor in
-            estate.channels.into_values().chain(estate.sockets.into_values()).chain(estate.state)
-        {
+        for descriptor in estate.channels.into_values().chain(estate.sockets.into_values()) {
             let _ = descriptor.into_raw_fd();
         }
         let mut taken = Estate::take(file.into_raw_fd()).unwrap();
-        assert_eq!(
-            (&taken.installed, taken.now, taken.state.is_some()),
-            (&"/usr/bin/evergate".into(), at, true)
-        );
+        assert_eq!((&taken.installed, taken.now), (&"/usr/bin/evergate".into(), at));
         // Why a child began matters no more once it serves.
         let child = taken.core.children.get_mut(&1).unwrap();
         (child.begin, child.takeover) = (core.children[&1].begin.clone(), TAKEOVER);

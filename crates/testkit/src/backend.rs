@@ -82,20 +82,10 @@ impl Backend {
         Backend::anywhere(name, Some(tls)).await
     }
 
-    /// Between a look and the binding, another process that looks may hold a port for a moment: then it takes the next.
     async fn anywhere(name: &str, tls: Option<Arc<ServerConfig>>) -> Backend {
-        const TRIES: usize = 20;
-        let mut backend = Backend::made(name, ports::free(), tls);
-        for _ in 1..TRIES {
-            match TcpListener::bind(backend.address).await {
-                Ok(listener) => {
-                    backend.take(listener);
-                    return backend;
-                }
-                Err(_) => backend.address = ports::free(),
-            }
-        }
-        backend.open().await;
+        let listener = ports::listen().await;
+        let mut backend = Backend::made(name, listener.local_addr().expect("an address"), tls);
+        backend.take(listener);
         backend
     }
 

@@ -50,23 +50,28 @@ struct Counts {
 impl Echo {
     /// In clear text.
     pub async fn start(name: &str) -> Echo {
-        Echo::serve(name, ports::free(), None).await
+        Echo::anywhere(name, None).await
     }
 
     /// Over TLS.
     pub async fn start_tls(name: &str, tls: Arc<ServerConfig>) -> Echo {
-        Echo::serve(name, ports::free(), Some(tls)).await
+        Echo::anywhere(name, Some(tls)).await
     }
 
-    async fn serve(name: &str, address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Echo {
+    async fn anywhere(name: &str, tls: Option<Arc<ServerConfig>>) -> Echo {
+        let listener = ports::listen().await;
+        let address = listener.local_addr().expect("an address");
         let mut echo = Echo { address, name: name.to_owned(), tls, counts: Arc::default(), task: None };
-        echo.open().await;
+        echo.take(listener);
         echo
     }
 
     /// Listens again.
     pub async fn open(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("a free address");
+        self.take(TcpListener::bind(self.address).await.expect("a free address"));
+    }
+
+    fn take(&mut self, listener: TcpListener) {
         let (name, tls, counts) = (self.name.clone(), self.tls.clone(), Arc::clone(&self.counts));
         self.task = Some(tokio::spawn(async move {
             while let Ok((io, _)) = listener.accept().await {

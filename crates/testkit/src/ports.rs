@@ -11,6 +11,18 @@ const COUNT: u32 = 20_000;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Listens on a free port. Between a look and the binding, another process that looks may hold it for a moment: then it is
+/// the next one.
+pub async fn listen() -> tokio::net::TcpListener {
+    const TRIES: usize = 20;
+    for _ in 0..TRIES {
+        if let Ok(listener) = tokio::net::TcpListener::bind(free()).await {
+            return listener;
+        }
+    }
+    panic!("a free port was taken {TRIES} times");
+}
+
 /// A loopback address that nobody listens on, neither by TCP nor by UDP, and that this process has not given out lately.
 #[must_use]
 pub fn free() -> SocketAddr {

@@ -5,20 +5,7 @@ use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use evergate_testkit::{Ask, Door, Stand, ports, process::Signal, ws::Socket};
 use serde_json::json;
 
-use crate::BIN;
-
-/// Waits until another process than this serves, and this one takes no more calls.
-async fn succeeded(stand: &Stand, old: u32) {
-    let other = async || {
-        for _ in 0..3 {
-            if stand.gate.serving().await.is_none_or(|pid| pid == old) {
-                return false;
-            }
-        }
-        true
-    };
-    stand.gate.until("another process serves", other).await;
-}
+use crate::{BIN, succeeded};
 
 #[tokio::test]
 async fn every_way_to_ask_for_an_upgrade_loses_nothing() {

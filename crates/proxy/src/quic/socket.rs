@@ -207,20 +207,21 @@ impl AsyncUdpSocket for Steered {
     ) -> Poll<io::Result<usize>> {
         let Some(post) = &self.post else { return self.udp.poll_recv(cx, bufs, metas) };
         let inbox_first = self.turn.fetch_xor(true, Ordering::Relaxed);
-        if inbox_first && let Poll::Ready(read) = post.poll_inbox(cx, &self.steering, bufs, metas) {
-            return Poll::Ready(read);
-        }
         for _ in 0..PATIENCE {
-            match self.udp.poll_recv(cx, bufs, metas) {
-                Poll::Ready(Ok(read)) => {
-                    let kept = self.sort(post, bufs, metas.get_mut(..read).unwrap_or_default());
-                    if kept > 0 {
-                        return Poll::Ready(Ok(kept));
-                    }
+            let mut read = Poll::Pending;
+            for from_inbox in [inbox_first, !inbox_first] {
+                if read.is_pending() {
+                    read = match from_inbox {
+                        true => post.poll_inbox(cx, &self.steering, bufs, metas),
+                        false => self.udp.poll_recv(cx, bufs, metas),
+                    };
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if inbox_first => return Poll::Pending,
-                Poll::Pending => return post.poll_inbox(cx, &self.steering, bufs, metas),
+            }
+            // What was handed here is sorted too: this process may have handed over as well since.
+            let read = ready!(read)?;
+            let kept = self.sort(post, bufs, metas.get_mut(..read).unwrap_or_default());
+            if kept > 0 {
+                return Poll::Ready(Ok(kept));
             }
         }
         cx.waker().wake_by_ref();

@@ -25,8 +25,9 @@ pub(super) const ID_LENGTH: usize = 1 + RANDOM + MARK;
 const NONE: u16 = u16::MAX;
 
 /// What a process knows of itself and of others that serve the same sockets.
-pub struct Steering {
+pub(crate) struct Steering {
     generation: u8,
+    secret: [u8; 32],
     /// Others may be there.
     together: bool,
     successor: AtomicU16,
@@ -47,22 +48,47 @@ pub(super) struct Ids {
 /// Random bytes cannot be had.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system gives no random numbers")]
-pub struct NoRandomness;
+pub(crate) struct NoRandomness;
 
 impl Steering {
     /// A process that shares its sockets with nobody.
     ///
     /// # Errors
     /// If the system gives no random numbers.
-    pub fn alone() -> Result<Steering, NoRandomness> {
+    pub(crate) fn alone() -> Result<Steering, NoRandomness> {
         let mut secret = [0; 32];
         rand::fill(&mut secret).map_err(|_| NoRandomness)?;
         Ok(Steering { together: false, ..Steering::new(0, &secret) })
     }
 
+    /// A process beside others that serve the same sockets: the one after that which [`Steering::save`]d, or a first one.
+    ///
+    /// # Errors
+    /// If the system gives no random numbers.
+    pub(crate) fn beside(saved: Option<&str>) -> Result<Steering, NoRandomness> {
+        if let Some((before, secret)) = saved.and_then(parse) {
+            return Ok(Steering::new(before.wrapping_add(1), &secret));
+        }
+        Ok(Steering { together: true, ..Steering::alone()? })
+    }
+
+    /// What the next process needs to know.
+    #[must_use]
+    pub(crate) fn save(&self) -> String {
+        let hex: String = self.secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{} {hex}", self.generation)
+    }
+
+    /// The generation of the process that takes over from this one.
+    #[must_use]
+    pub(crate) fn successor(&self) -> u8 {
+        self.generation.wrapping_add(1)
+    }
+
     /// A process beside others that have the same secret and other generations.
     #[must_use]
-    pub fn new(generation: u8, secret: &[u8; 32]) -> Steering {
+    pub(crate) fn new(generation: u8, secret: &[u8; 32]) -> Steering {
+        let bytes = *secret;
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let derived = |what: &str| {
             let mut bytes = [0; 32];
@@ -73,6 +99,7 @@ impl Steering {
         let [a, b, c, d, e, f, g, h, ..] = derived("street");
         Steering {
             generation,
+            secret: bytes,
             together: true,
             successor: AtomicU16::new(NONE),
             marks: key("marks"),
@@ -84,13 +111,8 @@ impl Steering {
     }
 
     /// Packets of new connections go to that generation from now on. Those of our own go on coming here.
-    pub fn hand_over(&self, generation: u8) {
+    pub(crate) fn hand_over(&self, generation: u8) {
         self.successor.store(generation.into(), Ordering::Relaxed);
-    }
-
-    /// The opposite of [`Steering::hand_over`].
-    pub fn take_back(&self) {
-        self.successor.store(NONE, Ordering::Relaxed);
     }
 
     pub(super) fn is_together(&self) -> bool {
@@ -152,6 +174,18 @@ impl Steering {
     fn is_ours(&self, id: &[u8]) -> bool {
         id.split_at_checked(1 + RANDOM).is_some_and(|(id, mark)| self.mark(id) == mark)
     }
+}
+
+fn parse(saved: &str) -> Option<(u8, [u8; 32])> {
+    let (generation, hex) = saved.split_once(' ')?;
+    let mut secret = [0; 32];
+    if hex.len() != 2 * secret.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in secret.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some((generation.parse().ok()?, secret))
 }
 
 /// The connection id that a packet is sent to (RFC 8999 §5), and whether the client may have chosen it.
@@ -241,8 +275,18 @@ mod tests {
         check(&long(1, &chosen[..ID_LENGTH]), Some(4), None);
         check(&long(2, &chosen), None, None);
         check(&long(0, &of_old), None, Some(3));
-        old.take_back();
-        check(&long(0, &chosen), None, None);
+    }
+
+    #[test]
+    fn the_next_process_knows_what_it_needs() {
+        let old = Arc::new(Steering::new(255, &SECRET));
+        let new = Arc::new(Steering::beside(Some(&old.save())).unwrap());
+        assert_eq!((new.generation, old.successor()), (0, 0), "after the last comes the first");
+        assert_eq!(new.other(&short(&id(&old))), Some(255));
+        for saved in [None, Some(""), Some("1"), Some("1 ab"), Some("x 00"), Some("300 00")] {
+            let first = Steering::beside(saved).unwrap();
+            assert!(first.is_together() && first.generation == 0 && first.secret != SECRET, "{saved:?}");
+        }
     }
 
     #[test]

@@ -137,8 +137,8 @@ fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
     conn.speaks(Protocol::Http3);
     let registered = registered(worker, &conn);
     door.handshakes.set(door.handshakes.get() + 1);
-    let door = door.clone();
-    tokio::task::spawn_local(async move {
+    let (door, serving) = (door.clone(), conn.clone());
+    let task = tokio::task::spawn_local(async move {
         let deadline = registered.worker.clock.deadline();
         deadline.arm(settings.handshake_timeout);
         let shaken = deadline.guard(connecting).await;
@@ -151,6 +151,7 @@ fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
             Err(_) => {}
         }
     });
+    serving.load.is_served_by(task.abort_handle());
 }
 
 /// What takes new connections of this socket now.
