@@ -1,7 +1,7 @@
 //! Measurements that a claim of this project rests on. Each prints a table and writes its numbers to
 //! `bench/out/<name>.json`; the suite of all peers writes a report to `bench/results`.
 //!
-//! `cargo run --release -p bench -- <changes|websockets|broken|kill|workers|all>`
+//! `cargo run --release -p bench -- <changes|websockets|broken|kill|workers|deaths|all>`
 //! `cargo run --release -p bench -- suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ mod bed;
 mod broken;
 mod changes;
 mod chart;
+mod deaths;
 mod kill;
 mod load;
 mod machine;
@@ -34,7 +35,7 @@ mod template;
 mod websockets;
 mod workers;
 
-const NAMES: [&str; 5] = ["changes", "websockets", "broken", "kill", "workers"];
+const NAMES: [&str; 6] = ["changes", "websockets", "broken", "kill", "workers", "deaths"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -51,6 +52,7 @@ async fn main() {
             "changes" => changes::run(&binary).await,
             "websockets" => websockets::run(&binary).await,
             "broken" => broken::run(&binary).await,
+            "deaths" => deaths::run(&binary).await,
             "kill" => kill::run(&binary).await,
             "workers" => workers::run(&binary).await,
             _ => unreachable!("one of NAMES"),

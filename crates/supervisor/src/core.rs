@@ -23,9 +23,9 @@ pub const QUICK: Duration = Duration::from_secs(10);
 pub const BLAME: Duration = Duration::from_secs(60);
 /// For the next process to serve.
 pub const UPGRADE_PATIENCE: Duration = Duration::from_secs(60);
-/// Longest wait before the next try when children keep dying.
+/// Longest wait before the next try when children keep dying before they serve.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// First wait; doubled each time.
+/// First wait when children keep dying; doubled each time if they do before they serve.
 const BACKOFF: Duration = Duration::from_millis(100);
 /// Quick deaths in a row after which a change is taken back.
 const LOOP: u32 = 2;
@@ -475,6 +475,8 @@ impl Supervisor {
         }
         let wait = match self.quick.checked_sub(LOOP + 1) {
             None => Duration::ZERO,
+            // It did serve: the next one will, and clients wait.
+            Some(_) if child.has_served() => BACKOFF,
             Some(more) => (BACKOFF * 2_u32.saturating_pow(more.min(16))).min(BACKOFF_MAX),
         };
         if wait.is_zero() {

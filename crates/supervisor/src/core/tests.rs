@@ -98,6 +98,27 @@ fn a_change_that_ends_the_process_again_and_again_is_taken_back() {
 }
 
 #[test]
+fn who_never_comes_to_serve_is_tried_again_ever_more_rarely() {
+    let mut run = Run::serving();
+    run.at(1000 * S).check(Event::Ended(1, died()), &["start 2 Own"]);
+    run.check(Event::Ended(2, exited(78)), &["start 3 Own"]);
+    let mut waits = Vec::new();
+    for id in 3..11 {
+        run.check(Event::Ended(id, exited(78)), &[]);
+        let at = run.0.wake_at().unwrap();
+        waits.push(at - run.1);
+        run.at(at).check(Event::Tick, &[&format!("start {} Own", id + 1)]);
+    }
+    assert_eq!(waits[..3], [BACKOFF, 2 * BACKOFF, 4 * BACKOFF]);
+    assert_eq!(waits.last(), Some(&BACKOFF_MAX));
+    // One that serves and dies is followed soon.
+    run.check(Event::Said(11, hello()), &["begin 11 Last"]);
+    run.check(Event::Said(11, serving("1-a")), &["owner 11"]);
+    run.check(Event::Ended(11, died()), &[]);
+    assert_eq!(run.0.wake_at(), Some(run.1 + BACKOFF));
+}
+
+#[test]
 fn a_revision_that_has_lived_is_not_blamed() {
     let mut run = Run::serving();
     for id in 1..=2 {
