@@ -64,11 +64,11 @@ impl Ending {
     pub(crate) async fn leave(self, stop: &mut Stop, orders: &mut mpsc::UnboundedReceiver<Heard>) -> Exit {
         let drain = &self.drain;
         tracing::info!(connections = self.open(), "another process has taken over: draining");
-        // Whoever asks from now on is to be answered by the one that serves.
+        // Whoever comes from now on is to be answered by the one that serves.
+        self.gateway.leave(*drain.spread);
         let admin = self.admin.clone();
         let admin = tokio::spawn(async move { timeout(ADMIN_TIMEOUT, admin.close()).await });
         self.engine.stop().await;
-        self.gateway.leave(*drain.spread);
         let mut cuts = cuts(drain, Instant::now());
         let mut until = None;
         while !self.gateway.is_drained() && until.is_none_or(|until| Instant::now() < until) {

@@ -152,8 +152,11 @@ impl Gate {
         serving
     }
 
-    /// Follows events anew: those who told them are gone when another process serves.
+    /// Follows events anew: those who told them are gone when another process serves. It looks at the files once it does;
+    /// a change that is made afterwards has a verdict of its own.
     pub async fn follow_again(&mut self) {
+        let looked = self.call("POST", "/reload", &json!({})).await;
+        assert_eq!(looked.status, 200, "{}", looked.text());
         self.events = Some(Events::follow(self.admin).await.expect("an event stream"));
     }
 

@@ -19,11 +19,29 @@ async fn stand(drain: Value) -> Stand {
     stand
 }
 
+/// Replaces the process, and waits until it takes no connections any more.
 async fn upgrade(stand: &mut Stand) {
-    let old = stand.gate.serving().await;
+    let (old, taker) = (stand.gate.serving().await, taken_by(stand).await);
+    assert!(taker.is_some(), "it says who it is");
     stand.gate.signal(Signal::Upgrade);
     succeeded(stand, old.unwrap_or_default()).await;
     stand.gate.follow_again().await;
+    let others = async || {
+        // Workers stop one after the other, and which one takes a connection is chance.
+        for _ in 0..20 {
+            if taken_by(stand).await == taker {
+                return false;
+            }
+        }
+        true
+    };
+    stand.gate.until("only the new one takes connections", others).await;
+}
+
+/// How the process that takes a connection calls itself.
+async fn taken_by(stand: &Stand) -> Option<String> {
+    let answer = stand.door().ask(&Ask::get("/")).await.ok()?;
+    Some(answer.json()["fields"]["via"][0].as_str()?.to_owned())
 }
 
 async fn drained(stand: &Stand, left: u64) {
