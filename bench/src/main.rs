@@ -1,7 +1,7 @@
 //! Measurements that a claim of this project rests on. Each prints a table and writes its numbers to
 //! `bench/out/<name>.json`; the suite of all peers writes a report to `bench/results`.
 //!
-//! `cargo run --release -p bench -- <changes|websockets|broken|kill|workers|deaths|all>`
+//! `cargo run --release -p bench -- <changes|websockets|broken|kill|workers|deaths|upgrades|queue|all>`
 //! `cargo run --release -p bench -- suite [--quick] [--report] [--only ID,…] [--peers NAME,…]`
 #![allow(
     clippy::unwrap_used,
@@ -27,15 +27,18 @@ mod kill;
 mod load;
 mod machine;
 mod peers;
+mod queue;
 mod report;
 mod results;
 mod suite;
 mod table;
 mod template;
+mod upgrades;
 mod websockets;
 mod workers;
 
-const NAMES: [&str; 6] = ["changes", "websockets", "broken", "kill", "workers", "deaths"];
+const NAMES: [&str; 8] =
+    ["changes", "websockets", "broken", "kill", "workers", "deaths", "upgrades", "queue"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -54,6 +57,8 @@ async fn main() {
             "broken" => broken::run(&binary).await,
             "deaths" => deaths::run(&binary).await,
             "kill" => kill::run(&binary).await,
+            "queue" => queue::run(&binary).await,
+            "upgrades" => upgrades::run(&binary).await,
             "workers" => workers::run(&binary).await,
             _ => unreachable!("one of NAMES"),
         };

@@ -29,6 +29,7 @@ use crate::{
 mod http2;
 mod http3;
 
+pub use http2::Exchange;
 pub(crate) use http2::{header_map, send_all};
 
 /// Longer than anything that is not hanging.
@@ -412,6 +413,20 @@ impl Conn {
             Speech::Three(line) => Body::Three(Box::new(line.begin(ask).await?)),
         };
         Ok(Coming { conn: self, body })
+    }
+
+    /// HTTP/2: begins a stream on which both sides speak by turns. Panics on others.
+    ///
+    /// # Errors
+    /// If there is no answer with status 200.
+    pub async fn exchange(&self, ask: &Ask) -> Result<Exchange, Failure> {
+        match &self.speech {
+            Speech::Two { send, ended, scheme } => {
+                let begun = Exchange::begin(send, scheme, ask, Arc::clone(ended));
+                timeout(PATIENCE, begun).await.map_err(|_| Failure::Late)?
+            }
+            Speech::One(_) | Speech::Three(_) => panic!("not HTTP/2"),
+        }
     }
 
     /// True if the server has said that it wants no more requests here: `Connection: close` or GOAWAY.

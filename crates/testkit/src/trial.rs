@@ -5,6 +5,8 @@ pub mod broken;
 pub mod changes;
 pub mod crash;
 pub mod deaths;
+pub mod queue;
+pub mod upgrades;
 pub mod websockets;
 pub mod workers;
 

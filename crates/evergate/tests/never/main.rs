@@ -2,6 +2,7 @@
 
 mod crash;
 mod drain;
+mod trials;
 mod upgrade;
 
 use evergate_testkit::Stand;

@@ -186,6 +186,70 @@ pub(super) async fn piece(body: &mut RecvStream) -> Result<Option<Bytes>, h2::Er
     Ok(Some(piece))
 }
 
+/// A stream on which both sides speak by turns, as with a gRPC call of that kind.
+pub struct Exchange {
+    send: SendStream<Bytes>,
+    body: RecvStream,
+    ended: Arc<Ended>,
+    /// Dropped, it could end the connection.
+    _handle: SendRequest<Bytes>,
+}
+
+impl Exchange {
+    pub(super) async fn begin(
+        send: &SendRequest<Bytes>,
+        scheme: &str,
+        ask: &Ask,
+        ended: Arc<Ended>,
+    ) -> Result<Exchange, Failure> {
+        let begun = async {
+            let mut ready = send.clone().ready().await?;
+            let (response, stream) = ready.send_request(request(scheme, ask), false)?;
+            Ok((stream, response.await?))
+        };
+        let (stream, response) = begun.await.map_err(|e: h2::Error| ended.why(e))?;
+        if response.status() != 200 {
+            return Err(Failure::Bad(format!("status {}", response.status())));
+        }
+        Ok(Exchange { send: stream, body: response.into_body(), ended, _handle: send.clone() })
+    }
+
+    /// Says something and waits until as much has come back.
+    ///
+    /// # Errors
+    /// If anything else comes back, or nothing for twenty seconds.
+    pub async fn echo(&mut self, text: &'static [u8]) -> Result<(), Failure> {
+        let echoed = async {
+            send_all(&mut self.send, Bytes::from_static(text), false).await?;
+            let mut back = Vec::new();
+            while back.len() < text.len() {
+                match piece(&mut self.body).await? {
+                    Some(piece) => back.extend_from_slice(&piece),
+                    None => break,
+                }
+            }
+            Ok::<_, h2::Error>(back)
+        };
+        let back = tokio::time::timeout(super::PATIENCE, echoed).await.map_err(|_| Failure::Late)?;
+        let back = back.map_err(|e| self.ended.why(e))?;
+        if back == text { Ok(()) } else { Err(Failure::Bad(format!("sent {text:?}, got {back:?}"))) }
+    }
+
+    /// Says that it is all, and waits until the other side has said so too.
+    ///
+    /// # Errors
+    /// If the stream does not end well.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        let ended = async {
+            self.send.send_data(Bytes::new(), true)?;
+            while piece(&mut self.body).await?.is_some() {}
+            Ok::<_, h2::Error>(())
+        };
+        let end = tokio::time::timeout(super::PATIENCE, ended).await.map_err(|_| Failure::Late)?;
+        end.map_err(|e| self.ended.why(e))
+    }
+}
+
 fn request(scheme: &str, ask: &Ask) -> Request<()> {
     let mut request = Request::builder()
         .method(ask.method.as_str())
