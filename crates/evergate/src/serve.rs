@@ -4,6 +4,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use evergate_admin::Admin;
@@ -42,6 +43,8 @@ use crate::{
 
 /// How often the supervisor hears that this process works, for each time that it would wait.
 const BEATS: u32 = 4;
+/// How long workers may take to open what they serve.
+const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// How much the control runtime stands back behind the workers.
 const CONTROL_NICE: i32 = 3;
 /// Threads of the control runtime: one may wait for a disk while the other answers.
@@ -166,6 +169,10 @@ async fn serve(
         () = stop.asked() => return Ok(Exit::Ok),
     };
     pulse.looks_at(&gateway);
+    // A worker that answers has opened what it serves: the process before leaves once we say that we do.
+    if !gateway.is_alive(OPEN_WAIT).await {
+        tracing::warn!("a worker is slow to open its sockets");
+    }
     // How it means to be treated, then that it serves. Before anybody can see that it serves: whoever does may ask for an upgrade.
     overseer.say(&ToParent::Alive(terms(&process.borrow())));
     overseer.say(&ToParent::Serving { revision: engine.running().id.to_string() });

@@ -22,7 +22,7 @@ use tokio::net::UnixDatagram;
 use super::{
     UdpBound,
     parcel::{LARGEST, Parcel, unpack},
-    steer::Steering,
+    steer::{Other, Steering},
 };
 
 /// Reads without a packet of ours before others on this thread have their turn.
@@ -104,12 +104,14 @@ impl Steered {
             let run = start..end.min(len);
             start = end;
             match (to, buf.get(run.clone())) {
-                (Some(generation), Some(packets)) if sending.begin(generation, parcel) => {
+                (Some(other), Some(packets)) if sending.begin(other, parcel) => {
                     parcel.add(&RecvMeta { len: packets.len(), ..*meta }, packets);
                     if parcel.is_full() {
                         sending.send(parcel);
                     }
                 }
+                // Nobody is there yet, or any more: the client will ask again, and need not be turned away for good.
+                (Some(Other { begins: true, .. }), _) => {}
                 // Our own, or of one that is gone: quinn tells the client so.
                 _ => {
                     buf.copy_within(run.clone(), own);
@@ -126,18 +128,23 @@ impl Steered {
 struct Sending<'s> {
     post: &'s Post,
     steering: &'s Steering,
-    to: Option<u8>,
+    to: Option<Other>,
 }
 
 impl Sending<'_> {
-    /// From here on the parcel is for that generation. False if there is none.
-    fn begin(&mut self, generation: u8, parcel: &mut Parcel) -> bool {
-        if self.to == Some(generation) {
+    /// From here on the parcel is for that process. False if there is none.
+    fn begin(&mut self, other: Other, parcel: &mut Parcel) -> bool {
+        if self.to == Some(other) {
             return true;
         }
         self.send(parcel);
-        self.to = self.post.turn_to(self.steering, generation).is_ok().then_some(generation);
-        self.to.is_some()
+        let lives = |generation| self.post.turn_to(self.steering, generation).is_ok();
+        let reached = match other.begins {
+            true => self.steering.reach(other.generation, lives).is_some(),
+            false => lives(other.generation),
+        };
+        self.to = reached.then_some(other);
+        reached
     }
 
     /// Sends what is packed. What does not arrive was lost on the way, as packets may be.

@@ -21,6 +21,8 @@ const RANDOM: usize = 7;
 const MARK: usize = 4;
 /// Bytes of our connection ids.
 pub(super) const ID_LENGTH: usize = 1 + RANDOM + MARK;
+/// Processes after the successor that may be alive while it has ended: with more, one waits for the client's next packet.
+const LATER_MAX: u8 = 64;
 /// No generation.
 const NONE: u16 = u16::MAX;
 
@@ -37,6 +39,15 @@ pub(crate) struct Steering {
     tokens: [u8; 32],
     /// Begins the names of the sockets over which packets are handed to a generation.
     street: String,
+}
+
+/// A process that a packet belongs to, other than this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    /// Which.
+    pub generation: u8,
+    /// A client that begins: any process after that one will do as well.
+    pub begins: bool,
 }
 
 /// Makes connection ids.
@@ -145,8 +156,18 @@ impl Steering {
         format!("{}-{generation}-{local}", self.street)
     }
 
+    /// Finds a process that takes clients who begin: the successor, or one after it where that has ended already.
+    pub(super) fn reach(&self, first: u8, lives: impl Fn(u8) -> bool) -> Option<u8> {
+        let found =
+            (0..=LATER_MAX).map(|step| first.wrapping_add(step)).find(|generation| lives(*generation))?;
+        if found != first {
+            self.hand_over(found);
+        }
+        Some(found)
+    }
+
     /// The generation that a packet belongs to, if that is another one.
-    pub(super) fn other(&self, packet: &[u8]) -> Option<u8> {
+    pub(super) fn other(&self, packet: &[u8]) -> Option<Other> {
         let (id, chosen_by_client) = addressee(packet)?;
         if let [generation, .., _, _, _, _] = id
             && id.len() == ID_LENGTH
@@ -155,13 +176,15 @@ impl Steering {
                 return None;
             }
             if self.is_ours(id) {
-                return Some(*generation).filter(|generation| *generation != self.generation);
+                let other = Other { generation: *generation, begins: false };
+                return (*generation != self.generation).then_some(other);
             }
         }
         if !chosen_by_client {
             return None;
         }
-        u8::try_from(self.successor.load(Ordering::Relaxed)).ok()
+        let generation = u8::try_from(self.successor.load(Ordering::Relaxed)).ok()?;
+        Some(Other { generation, begins: true })
     }
 
     fn mark(&self, id: &[u8]) -> [u8; MARK] {
@@ -259,7 +282,8 @@ mod tests {
         let (of_old, of_new) = (id(&old), id(&new));
         assert_ne!(of_old, id(&old));
         let check = |packet: &[u8], at_old: Option<u8>, at_new: Option<u8>| {
-            assert_eq!((old.other(packet), new.other(packet)), (at_old, at_new), "{packet:?}");
+            let at = |steering: &Steering| steering.other(packet).map(|other| other.generation);
+            assert_eq!((at(&old), at(&new)), (at_old, at_new), "{packet:?}");
         };
         let chosen = [3; 20];
         for kind in [0, 1, 2] {
@@ -278,11 +302,23 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_begins_goes_to_whoever_is_left() {
+        let old = Steering::new(254, &SECRET);
+        old.hand_over(old.successor());
+        let begins = |generation| Some(Other { generation, begins: true });
+        assert_eq!(old.other(&long(0, &[3; 20])), begins(255));
+        assert_eq!(old.reach(255, |generation| generation == 255), Some(255));
+        assert_eq!(old.reach(255, |generation| generation == 2), Some(2));
+        assert_eq!(old.other(&long(0, &[3; 20])), begins(2), "remembered");
+        assert_eq!(old.reach(2, |_| false), None);
+    }
+
+    #[test]
     fn the_next_process_knows_what_it_needs() {
         let old = Arc::new(Steering::new(255, &SECRET));
         let new = Arc::new(Steering::beside(Some(&old.save())).unwrap());
         assert_eq!((new.generation, old.successor()), (0, 0), "after the last comes the first");
-        assert_eq!(new.other(&short(&id(&old))), Some(255));
+        assert_eq!(new.other(&short(&id(&old))), Some(Other { generation: 255, begins: false }));
         for saved in [None, Some(""), Some("1"), Some("1 ab"), Some("x 00"), Some("300 00")] {
             let first = Steering::beside(saved).unwrap();
             assert!(first.is_together() && first.generation == 0 && first.secret != SECRET, "{saved:?}");

@@ -74,8 +74,11 @@ impl QuicDoors {
             doors.insert(key, door.clone());
             let (worker, table) = (worker.clone(), self.0.clone());
             let (steering, config) = (quic.steering.clone(), quic.config.clone());
+            // At once: whoever hears that this worker has the snapshot may send clients here.
+            let first = quic::endpoint(&door.socket, &steering, &config);
             tokio::task::spawn_local(async move {
-                serve(&worker, &door, || quic::endpoint(&door.socket, &steering, &config)).await;
+                let again = || quic::endpoint(&door.socket, &steering, &config);
+                serve(&worker, &door, first, again).await;
                 table.borrow_mut().remove(&key);
             });
         }
@@ -87,9 +90,14 @@ fn key(socket: &Arc<UdpBound>) -> usize {
 }
 
 /// Serves a socket until nobody wants it and no connection is left.
-async fn serve(worker: &Rc<Worker>, door: &Rc<Door>, open: impl Fn() -> io::Result<Endpoint>) {
+async fn serve(
+    worker: &Rc<Worker>,
+    door: &Rc<Door>,
+    mut opened: io::Result<Endpoint>,
+    again: impl Fn() -> io::Result<Endpoint>,
+) {
     let endpoint = loop {
-        match open() {
+        match opened {
             Ok(endpoint) => break endpoint,
             Err(error) => {
                 tracing::error!(address = %door.socket.address, %error, "cannot serve QUIC, trying again");
@@ -99,6 +107,7 @@ async fn serve(worker: &Rc<Worker>, door: &Rc<Door>, open: impl Fn() -> io::Resu
         if door.listener.borrow().is_none() {
             return;
         }
+        opened = again();
     };
     loop {
         let unwanted = door.listener.borrow().is_none();
