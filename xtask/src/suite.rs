@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::call;
 
 /// Programs that tests need, and the Debian packages that hold them.
-const TOOLS: [(&str, &str); 1] = [("git", "git")];
+const TOOLS: [(&str, &str); 2] = [("git", "git"), ("systemd-analyze", "systemd")];
 
 pub(crate) fn run(top: &Path, args: &[&str]) -> Result<(), String> {
     let absent = missing(&TOOLS);

@@ -10,6 +10,7 @@ mod leave;
 mod log;
 mod overseer;
 mod place;
+mod reap;
 mod serve;
 mod stop;
 mod time;

@@ -37,7 +37,7 @@ use crate::{
     leave::Ending,
     log::{self, LogControl},
     overseer::{self, Overseer},
-    place,
+    place, reap,
     stop::Stop,
 };
 
@@ -70,6 +70,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit, Failure> {
     // Before anything else is opened: what was passed on has fixed numbers.
     let system = |error: io::Error| Failure::new(Exit::System, format!("cannot start: {error}"));
     let started = evergate_supervisor::child::started(place::variable).map_err(system)?;
+    // A supervisor starts it by another name, and people look for this one.
+    let _ = rustix::thread::set_name(c"evergate");
     let data_dir = match args.data_dir.clone().or_else(place::data_dir) {
         Some(folder) => absolute(&folder),
         None => return Err(Failure::new(Exit::Usage, "there is no home directory: say --data-dir")),
@@ -147,6 +149,7 @@ async fn serve(
     // Caught before anything runs: a signal that comes early counts too.
     let mut stop = Stop::catch().map_err(system)?;
     let hangup = Hangup::catch().map_err(system)?;
+    reap::orphans().map_err(system)?;
     let overseer = Overseer::new(started.parent);
     let mut orders = overseer.orders().map_err(system)?;
     let (settings, heartbeat) = watch::channel(config::Process::default());

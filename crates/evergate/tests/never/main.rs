@@ -2,6 +2,7 @@
 
 mod crash;
 mod drain;
+mod service;
 mod trials;
 mod upgrade;
 
