@@ -42,7 +42,7 @@ impl Ear {
                 }
             }
         };
-        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("never said: {word}"))
+        timeout(PATIENCE, heard).await.expect(word)
     }
 
     /// What has been said and not heard.
