@@ -327,6 +327,53 @@ mod tests {
         }
     }
 
+    /// What version 0.1.0 says, byte for byte: a program that is upgraded to this one, or that this one is taken back to, knows
+    /// nothing else. A word that has to change is a new word.
+    #[test]
+    fn the_words_of_earlier_versions_are_spoken() {
+        let text = || "x".to_owned();
+        let terms = Terms { watchdog_ms: 10_000, draining_max: 4 };
+        for (message, packet) in [
+            (ToParent::Hello { version: text(), process: 7, takeover: 1 }, "0001000000780700000001000000"),
+            (ToParent::Keep { name: text() }, "010100000078"),
+            (ToParent::LetGo { name: text() }, "020100000078"),
+            (ToParent::Alive(terms), "031027000004000000"),
+            (ToParent::Reloading, "04"),
+            (ToParent::Serving { revision: text() }, "050100000078"),
+            (ToParent::Paused, "06"),
+            (ToParent::Upgrade { binary: text() }, "070100000078"),
+            (ToParent::Stopping, "08"),
+        ] {
+            assert_eq!(hex(&message.encode()), packet, "{message:?}");
+        }
+        let facts = Facts {
+            supervisor: 1,
+            crashes: 2,
+            last_crash: text(),
+            upgrades: 3,
+            last_failed_upgrade: text(),
+            draining: 4,
+            crash_loop: text(),
+        };
+        for (message, packet) in [
+            (ToChild::Begin(Begin { from: From::Document, because: text() }), "00000000000100000078"),
+            (ToChild::Begin(Begin { from: From::Last, because: text() }), "00010000000100000078"),
+            (ToChild::Begin(Begin { from: From::Previous, because: text() }), "00020000000100000078"),
+            (ToChild::Pause, "01"),
+            (ToChild::Resume, "02"),
+            (ToChild::Leave, "03"),
+            (ToChild::Finish, "04"),
+            (ToChild::Upgraded { ok: true, text: text() }, "05010000000100000078"),
+            (ToChild::Facts(facts), "0601000000020000000300000004000000010000007801000000780100000078"),
+        ] {
+            assert_eq!(hex(&message.encode()), packet, "{message:?}");
+        }
+    }
+
+    fn hex(packet: &[u8]) -> String {
+        packet.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     #[test]
     fn what_is_no_message_is_an_error() {
         for packet in [&[][..], &[200], &[1], &[1, 9, 0, 0, 0, b'a'], &[4, 0], &[1, 1, 0, 0, 0, 0xff]] {
