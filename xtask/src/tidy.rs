@@ -7,6 +7,7 @@ mod floors;
 mod heads;
 mod lengths;
 mod links;
+mod live;
 mod offers;
 mod reserved;
 mod rings;
@@ -69,6 +70,7 @@ fn look(files: &[File]) -> Vec<Problem> {
     problems.extend(words::machine_paths(files));
     problems.extend(reserved::check(&sources));
     problems.extend(links::check(files));
+    problems.extend(live::check(files));
     problems.extend(offers::check(files));
     problems
 }
