@@ -1,3 +1,5 @@
+mod http2;
+
 use evergate_conf::{FileId, Format, Limits, Severity, format};
 
 use super::*;

@@ -47,6 +47,9 @@ pub struct Listener {
     /// How long a client may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// How HTTP/2 is spoken.
+    #[serde(default)]
+    pub http2: Http2,
     /// How HTTP/3 is spoken, where `protocols` has `h3`: over UDP at the same address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http3: Option<Http3>,
@@ -233,6 +236,7 @@ impl Rules for Listener {
         if let Some(rate) = self.limits.body_rate {
             limits.key("body_rate").size(rate, ByteSize(1)..=ByteSize(1 << 30), report);
         }
+        self.http2_rules(at, report);
         let (at, timeouts) = (at.key("timeouts"), &self.timeouts);
         let all = [
             ("handshake", timeouts.handshake),
