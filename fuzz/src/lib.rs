@@ -5,6 +5,7 @@
 //! any compiler.
 
 mod conf;
+mod h2;
 mod hello;
 mod reload;
 mod router;
@@ -15,7 +16,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its binary and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("yaml", conf::yaml),
     ("toml", conf::toml),
     ("json", conf::json),
@@ -27,6 +28,9 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("chunked_body", wire::chunked_body),
     ("hello", hello::hello),
     ("proxy_header", wire::proxy_header),
+    ("hpack", h2::hpack),
+    ("h2_server", h2::server),
+    ("h2_client", h2::client),
     ("route", router::route),
     ("rewrite", router::rewrite),
     ("site", site::site),

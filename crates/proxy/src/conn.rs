@@ -261,6 +261,13 @@ impl Conn {
         })
     }
 
+    /// Lets a connection look at its listener's settings that does not do so at each request anyway.
+    pub(crate) fn tell_of_settings(&self) {
+        if self.protocol.get() == Some(Protocol::Http2) {
+            self.wake();
+        }
+    }
+
     /// The current request is to be the last: `Connection: close`, or GOAWAY; an idle connection ends now.
     pub(crate) fn close_politely(&self) {
         self.closing.set(true);
@@ -285,12 +292,17 @@ impl Conn {
         if self.closing.get() {
             return Poll::Ready(());
         }
+        self.wakes(cx);
+        Poll::Pending
+    }
+
+    /// Has [`Conn::wake`] wake this task.
+    pub(crate) fn wakes(&self, cx: &mut Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &*waker {
             Some(w) if w.will_wake(cx.waker()) => {}
             _ => *waker = Some(cx.waker().clone()),
         }
-        Poll::Pending
     }
 
     /// Holds a view for a request on this connection.

@@ -81,7 +81,8 @@ pub(crate) async fn answer(
         worker: worker.clone(),
         route: 0,
         method: request.parts.method.clone(),
-        status: StatusCode::INTERNAL_SERVER_ERROR,
+        // As long as there is no answer: a client that goes by then cuts this short.
+        status: FaultKind::ClientGone.status(),
         began: Instant::now(),
         streaming: None,
     };

@@ -15,7 +15,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use evergate_contract::config::{Carried, Others, Protocol};
 use evergate_kit::deadline::Deadline;
-use evergate_wire::{Plain, Socket, Stream, Wire};
+use evergate_wire::{Plain, Socket, Stream, Wire, h2::PREFACE};
 pub(crate) use quic::QuicDoors;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -29,8 +29,6 @@ use crate::{
     worker::Worker,
 };
 
-/// How a client begins HTTP/2 in clear text (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Wait after a failed accept (no descriptors left, say): the queue is kept by the kernel meanwhile.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 

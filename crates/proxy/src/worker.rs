@@ -119,6 +119,7 @@ impl Worker {
         self.doors.follow(self, &snapshot);
         self.close_politely(|conn| conn.incarnation().is_over() || !conn.may_speak(&snapshot));
         self.count_for_clients(&snapshot);
+        self.tell_of_settings(&before, &snapshot);
         self.upstreams.adopt(|name| snapshot.cluster(name));
         drop(before);
     }
@@ -132,6 +133,21 @@ impl Worker {
         for (_, conn) in &*self.conns.borrow() {
             let entrance = snapshot.listeners.get(&conn.incarnation().name);
             let _ = conn.count_for_client(entrance.and_then(|entrance| limit(entrance)));
+        }
+    }
+
+    /// Connections of listeners whose settings have changed are to look at them.
+    fn tell_of_settings(&self, before: &View, now: &Snapshot) {
+        let Some(before) = before.snapshot() else { return };
+        let is_same = |name: &Name, old: &Entrance| {
+            now.listeners.get(name).is_some_and(|new| Arc::ptr_eq(&new.config, &old.config))
+        };
+        let changed = before.listeners.iter().filter(|(name, old)| !is_same(name, old));
+        let changed: Vec<&Name> = changed.map(|(name, _)| name).collect();
+        if !changed.is_empty() {
+            let conns = self.conns.borrow();
+            let told = conns.iter().filter(|(_, conn)| changed.contains(&&conn.incarnation().name));
+            told.for_each(|(_, conn)| conn.tell_of_settings());
         }
     }
 

@@ -7,7 +7,7 @@
 //! is when it can be sent on. A 100 from the endpoint is therefore dropped; other 1xx are relayed.
 
 mod h1;
-mod h2;
+pub(crate) mod h2;
 mod headers;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
@@ -270,7 +270,7 @@ impl<'a> Call<'a> {
                     Ok(Way::Http1(Conn::new(stream)))
                 }
                 Connected::Http2(stream) => {
-                    let slot = h2::open(pool, stream).await?;
+                    let slot = h2::open(pool, stream);
                     pool.learn(Protocol::Http2);
                     Ok(Way::Http2(slot))
                 }

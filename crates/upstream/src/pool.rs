@@ -12,11 +12,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use evergate_contract::config::{Protocol, Upstream};
 use evergate_kit::deadline::Clock;
-use evergate_wire::{Carrier, Stream, Wire};
-use h2::client::SendRequest;
+use evergate_wire::{Carrier, Stream, Wire, h2::Link};
 use tokio::sync::Notify;
 
 use crate::connect::Connector;
@@ -61,8 +60,9 @@ impl Conn {
 
 /// An HTTP/2 connection.
 pub(crate) struct Shared {
-    send: SendRequest<Bytes>,
-    closed: Rc<Cell<bool>>,
+    link: Link,
+    /// No new request goes this way.
+    retired: Cell<bool>,
     streams: Cell<u32>,
     idle_since_ms: Cell<u64>,
     used: Cell<bool>,
@@ -196,11 +196,11 @@ impl Pool {
         self.protocol.set(Some(protocol));
     }
 
-    /// Shares a new HTTP/2 connection; `closed` is set by its task at the end.
-    pub(crate) fn share(self: &Rc<Pool>, send: SendRequest<Bytes>, closed: Rc<Cell<bool>>) -> Slot {
+    /// Shares a new HTTP/2 connection. It is closed when no request uses it and the pool has let it go.
+    pub(crate) fn share(self: &Rc<Pool>, link: Link) -> Slot {
         let shared = Rc::new(Shared {
-            send,
-            closed,
+            link,
+            retired: Cell::new(false),
             streams: Cell::new(0),
             idle_since_ms: Cell::new(self.clock.now_ms()),
             used: Cell::new(false),
@@ -215,7 +215,7 @@ impl Pool {
     fn take_slot(self: &Rc<Pool>) -> Option<Slot> {
         let mut all = self.shared.borrow_mut();
         all.retain(|s| s.is_open());
-        let free = all.iter().find(|s| (s.streams.get() as usize) < s.send.current_max_send_streams())?;
+        let free = all.iter().find(|s| s.streams.get() < s.link.streams_max())?;
         Some(Slot::new(free.clone(), self))
     }
 
@@ -263,8 +263,13 @@ impl Pool {
 
 impl Shared {
     fn is_open(&self) -> bool {
-        let cx = &mut Context::from_waker(Waker::noop());
-        !self.closed.get() && !matches!(self.send.clone().poll_ready(cx), Poll::Ready(Err(_)))
+        !self.retired.get() && self.link.takes_streams()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.link.close();
     }
 }
 
@@ -275,13 +280,19 @@ impl Slot {
         Slot { shared, pool: pool.clone(), reused }
     }
 
-    pub(crate) fn sender(&self) -> SendRequest<Bytes> {
-        self.shared.send.clone()
+    /// The connection.
+    pub(crate) fn link(&self) -> &Link {
+        &self.shared.link
+    }
+
+    /// The worker's time.
+    pub(crate) fn clock(&self) -> &Rc<Clock> {
+        &self.pool.clock
     }
 
     /// No new request goes this way.
     pub(crate) fn retire(&self) {
-        self.shared.closed.set(true);
+        self.shared.retired.set(true);
     }
 }
 

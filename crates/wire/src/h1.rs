@@ -6,7 +6,7 @@
 pub mod decode;
 pub mod encode;
 pub mod head;
-mod lines;
+pub(crate) mod lines;
 
 pub use decode::{Decoded, Decoder};
 pub use encode::{Encoder, write_request_head, write_response_head};

@@ -99,6 +99,18 @@ impl Line {
         }
     }
 
+    /// The line `name: value`, with its CR LF, that begins at `at`.
+    pub(crate) fn plain(name: &[u8], at: usize, value: usize) -> Line {
+        let value_at = at + name.len() + 2;
+        Line {
+            tag: tag(name),
+            name: at as u32,
+            value: value_at as u32,
+            value_end: (value_at + value) as u32,
+            place: Place::Plain,
+        }
+    }
+
     fn name(&self) -> Range<usize> {
         self.name as usize..self.name as usize + (self.tag & 0xffff) as usize
     }

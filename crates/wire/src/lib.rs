@@ -1,4 +1,4 @@
-//! The wire: HTTP/1 and HTTP/3 codecs, bodies, and byte streams, shared by both sides of the gateway.
+//! The wire: HTTP/1, HTTP/2 and HTTP/3 codecs, bodies, and byte streams, shared by both sides of the gateway.
 //!
 //! Everything here is about bytes on a connection. Must not know: routes, upstreams, configuration,
 //! which side of the gateway it serves (the few rules that differ are named `request` and `response`).

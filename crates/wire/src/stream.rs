@@ -187,6 +187,18 @@ impl<S: Carrier> Wire<S> {
         self.out.len() > 0 || self.io.carrier().is_stalled()
     }
 
+    /// True while so little is unsent that more may be pushed, perhaps as a copy.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.out.len() < OUT_MAX
+    }
+
+    /// True if something was put in that the socket has not been offered, or has not taken.
+    #[must_use]
+    pub fn has_unflushed(&self) -> bool {
+        self.out.len() > 0
+    }
+
     /// Ready once so little is unsent that more may be pushed.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out.len() >= OUT_MAX || !self.out.large.is_empty() {

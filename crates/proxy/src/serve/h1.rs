@@ -41,7 +41,7 @@ const SKIP_MAX: u64 = 64 << 10;
 /// How long a connection that is to end waits for a request that may be under way, to answer it with `Connection: close`.
 const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// How long what a client still sends is read after our last word, so that a reset does not overtake it.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection's wire, shared by the loop that answers and the body that is being read.
 pub(super) struct H1 {
@@ -371,7 +371,8 @@ enum SendError {
     Stalled,
 }
 
-fn refusal(e: HeadError) -> FaultKind {
+/// How a head that is refused is answered.
+pub(super) fn refusal(e: HeadError) -> FaultKind {
     match e {
         HeadError::Malformed(why) => FaultKind::BadRequest(why),
         HeadError::TooLarge => FaultKind::HeaderTooLarge,

@@ -1,117 +1,178 @@
-//! HTTP/2 towards clients (RFC 9113): the framing is the `h2` crate's, each stream is a task of its own.
+//! HTTP/2 towards clients (RFC 9113): one task drives the connection, each request is a task of its own.
 
-mod rewind;
+mod inbound;
+mod pulse;
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
 
-use bytes::Bytes;
-use evergate_contract::{Fault, FaultKind};
+use evergate_contract::{Fault, FaultKind, config::Http2};
 use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{
-    Headers, RequestParts, ResponseParts, Wire,
-    h2::{Received, SendError, Sending},
-    headers::{Repeated, as_text},
+    Headers, Payload, ResponseParts, Wire,
+    h1::HeadError,
+    h2::{Event, Failure, Limits, Link, Reason, RequestHead, Role, SendError, Sending, Stream},
 };
-use h2::{Reason, RecvStream, server::SendResponse};
-use http::{HeaderValue, Method, StatusCode, header};
-use rewind::Rewind;
+use http::{Method, StatusCode, header};
+use inbound::Inbound;
+use pulse::Pulse;
 
-use super::taking::Taking;
-
+use super::{
+    h1::{LINGER, refusal},
+    taking::Taking,
+};
 use crate::{
     conn::{Conn, Settings},
-    exchange::{self, Answer, Request},
+    exchange::{self, Answer, Request, Tally},
     reply,
+    view::View,
     worker::Worker,
 };
 
-/// What a client may send ahead on one stream, and on the whole connection, before we have read it.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
-/// What may wait to be sent on one stream.
-const SEND_BUFFER: usize = 256 << 10;
-/// Streams that were reset and whose memory is kept for late frames; more is an attack (CVE-2023-44487).
-const RESET_STREAMS_MAX: usize = 64;
-
-type Connection = h2::server::Connection<Rewind, Bytes>;
-
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, deadline: Deadline) {
-    let settings = conn.settings(&worker.view());
-    let mut builder = h2::server::Builder::new();
-    builder
-        .max_concurrent_streams(settings.streams_max)
-        .max_header_list_size(u32::try_from(settings.head.bytes).unwrap_or(u32::MAX))
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
-        .max_concurrent_reset_streams(RESET_STREAMS_MAX);
-    deadline.arm(settings.handshake_timeout);
-    let Wire { io, input, .. } = wire;
-    match deadline.guard(builder.handshake(Rewind::new(io, input))).await {
-        Ok(Ok(connection)) => accept(worker, conn, connection, deadline).await,
-        Ok(Err(error)) => tracing::debug!(peer = %conn.peer(), %error, "HTTP/2 handshake failed"),
-        Err(Expired) => {}
+    // No view outlives this line: a connection without a request holds no snapshot.
+    let link = Link::new(Role::Server, limits(conn, &worker.view()), wire);
+    let pulse = Pulse::new(worker.clock.deadline());
+    let driver = Driver { worker, conn, link, deadline, pulse, settings: 0, streams: Rc::default() };
+    driver.run().await;
+}
+
+/// What the listener asks for in this view.
+fn limits(conn: &Conn, view: &View) -> Limits {
+    let settings = conn.settings(view);
+    let gone = Http2::default();
+    let newest = conn.newest(view);
+    let http2 = newest.as_ref().map_or(&gone, |entrance| &entrance.config.http2);
+    let size = |size: evergate_conf::units::ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
+    Limits {
+        streams: settings.streams_max,
+        stream_window: size(http2.stream_window),
+        connection_window: size(http2.connection_window),
+        frame: size(http2.frame_size),
+        table: size(http2.header_table),
+        head: settings.head,
+        resets: http2.resets,
+        control_frames: http2.control_frames,
     }
 }
 
-/// What the accept loop waits for.
-#[expect(clippy::large_enum_variant, reason = "moved once for each stream; a box would be an allocation")]
-enum Event {
-    Stream(http::Request<RecvStream>, SendResponse<Bytes>),
-    Closing,
-    Idle,
-    End,
+/// A connection, as the task that drives it sees it.
+struct Driver<'a> {
+    worker: &'a Rc<Worker>,
+    conn: &'a Rc<Conn>,
+    link: Link,
+    deadline: Deadline,
+    pulse: Pulse,
+    /// The view whose settings the client knows.
+    settings: u64,
+    /// Requests that are answered.
+    streams: Rc<Cell<usize>>,
 }
 
-async fn accept(worker: &Rc<Worker>, conn: &Rc<Conn>, mut connection: Connection, deadline: Deadline) {
-    let streams = Rc::new(Cell::new(0_usize));
-    let mut goodbye = false;
-    let mut was_busy = true;
-    loop {
-        let event = poll_fn(|cx| {
-            // Drives the whole connection: frames of open streams move only while this is polled.
-            match connection.poll_accept(cx) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Event::Stream(request, respond));
+impl Drop for Driver<'_> {
+    fn drop(&mut self) {
+        // Whoever ended it: without a driver nothing moves, and requests that are under way are to let go.
+        self.link.abandon();
+    }
+}
+
+/// What the driver has to do something about.
+#[expect(clippy::large_enum_variant, reason = "moved once for each stream; a box would be an allocation")]
+enum Happened {
+    Link(Event),
+    /// The listener wants the connection to end.
+    Closing,
+    /// Nothing was asked for too long.
+    Idle,
+    /// The client does not say that it is there.
+    Dead,
+}
+
+impl Driver<'_> {
+    async fn run(mut self) {
+        let mut goodbye = false;
+        let mut was_busy = true;
+        loop {
+            match poll_fn(|cx| self.poll(cx, goodbye, &mut was_busy)).await {
+                Happened::Link(Event::Request(head, stream)) => {
+                    self.streams.set(self.streams.get() + 1);
+                    let open = Open { streams: self.streams.clone(), conn: self.conn.clone() };
+                    tokio::task::spawn_local(serve_stream(self.worker.clone(), open, head, stream));
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(peer = %conn.peer(), %error, "HTTP/2 connection failed");
-                    return Poll::Ready(Event::End);
+                Happened::Link(Event::End(failure)) => return self.finish(failure).await,
+                Happened::Idle if goodbye || self.link.heard() == 0 => return,
+                Happened::Idle | Happened::Closing => {
+                    // GOAWAY now; then a client that does not go is given a moment more.
+                    (goodbye, was_busy) = (true, true);
+                    self.link.say_goodbye(self.worker.clock.now_ms());
                 }
-                Poll::Ready(None) => return Poll::Ready(Event::End),
-                Poll::Pending => {}
+                Happened::Dead => return tracing::debug!(peer = %self.conn.peer(), "no answer to PING"),
             }
-            if !goodbye && conn.poll_closing(cx).is_ready() {
-                return Poll::Ready(Event::Closing);
-            }
-            if streams.get() > 0 {
-                was_busy = true;
-                return Poll::Pending;
-            }
-            if was_busy {
-                was_busy = false;
-                let settings = conn.settings(&worker.view());
-                deadline.arm(if goodbye { settings.header_timeout } else { settings.idle_timeout });
-            }
-            deadline.poll_expired(cx).map(|Expired| Event::Idle)
-        })
-        .await;
-        match event {
-            Event::Stream(request, respond) => {
-                streams.set(streams.get() + 1);
-                let open = Open { streams: streams.clone(), conn: conn.clone() };
-                tokio::task::spawn_local(stream(worker.clone(), open, request, respond));
-            }
-            Event::Idle if goodbye => return,
-            Event::Closing | Event::Idle => {
-                // GOAWAY now; then a client that does not go is given a moment more.
-                (goodbye, was_busy) = (true, true);
-                connection.graceful_shutdown();
-            }
-            Event::End => return,
         }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, goodbye: bool, was_busy: &mut bool) -> Poll<Happened> {
+        self.take_settings();
+        // Drives the whole connection: frames of open streams move only while this is polled.
+        if let Poll::Ready(event) = self.link.poll_event(cx, self.worker.clock.now_ms()) {
+            return Poll::Ready(Happened::Link(event));
+        }
+        // Also after the goodbye: the last request to end wakes us.
+        self.conn.wakes(cx);
+        if !goodbye && self.conn.is_closing() {
+            return Poll::Ready(Happened::Closing);
+        }
+        if self.pulse.poll_dead(&self.link, cx).is_ready() {
+            return Poll::Ready(Happened::Dead);
+        }
+        if self.streams.get() > 0 {
+            *was_busy = true;
+            return Poll::Pending;
+        }
+        if *was_busy {
+            *was_busy = false;
+            let settings = self.conn.settings(&self.worker.view());
+            let is_new = self.link.heard() == 0;
+            self.deadline.arm(match (goodbye, is_new) {
+                (_, true) => settings.handshake_timeout,
+                (true, false) => settings.header_timeout,
+                (false, false) => settings.idle_timeout,
+            });
+        }
+        self.deadline.poll_expired(cx).map(|Expired| Happened::Idle)
+    }
+
+    /// Tells the client what has changed since.
+    fn take_settings(&mut self) {
+        let view = self.worker.view();
+        if std::mem::replace(&mut self.settings, view.sequence) != view.sequence {
+            self.link.set_limits(limits(self.conn, &view));
+            let newest = self.conn.newest(&view);
+            self.pulse.set(newest.and_then(|entrance| entrance.config.http2.ping), &self.link);
+        }
+    }
+
+    /// After the last word: what the client still sends is read for a moment, so that no reset overtakes it.
+    async fn finish(self, failure: Option<Failure>) {
+        match failure {
+            Some(Failure::Closed | Failure::Io(_)) => return,
+            Some(failure) => tracing::debug!(peer = %self.conn.peer(), %failure, "HTTP/2 connection ended"),
+            None => {}
+        }
+        self.deadline.arm(LINGER);
+        let lingering = async {
+            if poll_fn(|cx| self.link.poll_shutdown(cx)).await.is_ok() {
+                poll_fn(|cx| self.link.poll_discard(cx)).await;
+            }
+        };
+        // However it ends, the connection is dropped now.
+        let _ = self.deadline.guard(lingering).await;
     }
 }
 
@@ -131,105 +192,90 @@ impl Drop for Open {
     }
 }
 
-async fn stream(
-    worker: Rc<Worker>,
-    open: Open,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let conn = &open.conn;
-    let settings = conn.settings(&worker.view());
-    conn.begin_request(&settings);
-    let (parts, body) = request.into_parts();
-    let mut parts = RequestParts::from(parts);
-    let method = parts.method.clone();
-    let (answer, tally) = match prepare(&mut parts, settings) {
-        Ok(length) => {
-            let payload = Received::payload(body, length);
-            let request = Request { parts, body: payload, upgrade: false, settings };
+async fn serve_stream(worker: Rc<Worker>, open: Open, head: Result<RequestHead, HeadError>, stream: Stream) {
+    let settings = open.conn.settings(&worker.view());
+    open.conn.begin_request(&settings);
+    let method = head.as_ref().map_or(Method::GET, |head| head.parts.method.clone());
+    let answer = match head {
+        Ok(head) => {
+            let expects = expects_continue(&head.parts.headers);
+            let body = Inbound::payload(&worker, &stream, expects);
+            let request = Request { parts: head.parts, body, upgrade: false, settings };
             let mut inform = |status: StatusCode, headers: Headers| {
                 if status != StatusCode::CONTINUE {
-                    // A stream that is gone shows itself at the final response.
-                    let _ = respond.send_informational(ResponseParts { status, headers }.into());
+                    stream.inform(&ResponseParts { status, headers });
                 }
             };
-            let (answer, tally) = exchange::answer(&worker, conn, request, &mut inform).await;
-            (answer, Some(tally))
+            let mut answering = pin!(exchange::answer(&worker, &open.conn, request, &mut inform));
+            // A client that cancels is not worked for any longer.
+            poll_fn(|cx| match stream.poll_failed(cx) {
+                Poll::Ready(_) => Poll::Ready(None),
+                Poll::Pending => {
+                    answering.as_mut().poll(cx).map(|(answer, tally)| Some((answer, Some(tally))))
+                }
+            })
+            .await
         }
-        Err(kind) => {
-            worker.meter.refused(kind);
-            let (parts, body) = reply::fault(&Fault::from(kind), &worker);
-            (Answer::Response(parts, body), None)
-        }
+        Err(e) => Some(refused(&worker, refusal(e))),
     };
-    let Answer::Response(mut parts, payload) = answer else {
-        return respond.send_reset(Reason::INTERNAL_ERROR);
-    };
-    let bodiless =
-        method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if !bodiless && let Some(n) = payload.length() {
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(n));
-    }
-    let end = bodiless || payload.is_empty();
-    let Ok(send) = respond.send_response(parts.into(), end) else { return };
-    if !end {
-        let mut sending = Sending::new(send, payload);
-        let taking = Taking::new(&worker.clock);
-        taking.begin(&settings);
-        let result = poll_fn(|cx| {
-            let polled = sending.poll(cx);
-            if polled.is_pending() && sending.is_stalled() {
-                return taking.poll_stalled(cx, sending.sent()).map(|()| None);
-            }
-            taking.goes_on(sending.sent());
-            polled.map(Some)
-        })
-        .await;
-        match result {
-            Some(Ok(())) => {}
-            Some(Err(SendError::Body(error))) => {
-                tracing::debug!(peer = %conn.peer(), %error, "response cut short");
-            }
-            Some(Err(SendError::Peer(error))) => {
-                tracing::debug!(peer = %conn.peer(), %error, "client went away");
-            }
-            None => sending.reset(Reason::CANCEL),
+    match answer {
+        Some((Answer::Response(parts, payload), tally)) => {
+            respond(&worker, &open.conn, settings, (&method, &stream), parts, payload).await;
+            drop(tally);
         }
-        worker.meter.bytes_out.add(sending.sent());
+        Some((Answer::Tunnel(..), _)) => stream.reset(Reason::INTERNAL_ERROR),
+        None => {}
     }
-    drop(tally);
 }
 
-/// Makes the head look as HTTP/1 would have it: `Host` from `:authority`. Returns the length of the body,
-/// if it is told.
-pub(super) fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, FaultKind> {
-    if parts.headers.len() > settings.head.headers {
-        return Err(FaultKind::HeaderTooLarge);
+fn expects_continue(headers: &Headers) -> bool {
+    headers.get(header::EXPECT).is_some_and(|expect| expect.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The answer to a request that is none.
+fn refused(worker: &Worker, kind: FaultKind) -> (Answer, Option<Tally>) {
+    worker.meter.refused(kind);
+    let (parts, body) = reply::fault(&Fault::from(kind), worker);
+    (Answer::Response(parts, body), None)
+}
+
+async fn respond(
+    worker: &Rc<Worker>,
+    conn: &Conn,
+    settings: Settings,
+    (method, stream): (&Method, &Stream),
+    parts: ResponseParts,
+    payload: Payload,
+) {
+    let bodiless =
+        *method == Method::HEAD || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let length = if bodiless { None } else { payload.length() };
+    let end = bodiless || payload.is_empty();
+    stream.respond(&parts, length, end);
+    if end {
+        return stream.flush();
     }
-    if parts.method == Method::CONNECT {
-        return Err(FaultKind::BadRequest("CONNECT is not offered"));
-    }
-    let host = parts.headers.only(&header::HOST);
-    let host = host.map_err(|Repeated| FaultKind::BadRequest("more than one Host"))?;
-    match (parts.uri.authority(), host) {
-        (Some(a), Some(h)) if !a.as_str().as_bytes().eq_ignore_ascii_case(h) => {
-            return Err(FaultKind::BadRequest(":authority and Host differ"));
+    let mut sending = Sending::new(stream.clone(), payload);
+    let taking = Taking::new(&worker.clock);
+    taking.begin(&settings);
+    let result = poll_fn(|cx| {
+        let polled = sending.poll(cx);
+        if polled.is_pending() && sending.is_stalled() {
+            return taking.poll_stalled(cx, sending.sent()).map(|()| None);
         }
-        (Some(a), _) if a.as_str().contains('@') => return Err(FaultKind::BadRequest("bad :authority")),
-        (Some(a), _) => {
-            let host =
-                HeaderValue::from_str(a.as_str()).map_err(|_| FaultKind::BadRequest("bad :authority"))?;
-            parts.headers.insert(header::HOST, host);
+        taking.goes_on(sending.sent());
+        polled.map(Some)
+    })
+    .await;
+    match result {
+        Some(Ok(())) => {}
+        Some(Err(SendError::Body(error))) => {
+            tracing::debug!(peer = %conn.peer(), %error, "response cut short");
         }
-        (None, Some(_)) => {}
-        (None, None) => return Err(FaultKind::BadRequest("no :authority and no Host")),
-    }
-    match parts.headers.only(&header::CONTENT_LENGTH) {
-        Err(Repeated) => Err(FaultKind::BadRequest("more than one Content-Length")),
-        Ok(Some(one)) => {
-            let digits = as_text(one).filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
-            digits.and_then(|s| s.parse().ok()).map(Some).ok_or(FaultKind::BadRequest("bad Content-Length"))
+        Some(Err(SendError::Peer(error))) => {
+            tracing::debug!(peer = %conn.peer(), %error, "client went away");
         }
-        Ok(None) => Ok(None),
+        None => sending.reset(Reason::CANCEL),
     }
+    worker.meter.bytes_out.add(sending.sent());
 }

@@ -1,16 +1,20 @@
 //! Health by HTTP: a `GET` that answers 2xx or 3xx, over whatever protocol requests would take.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use evergate_wire::{
     Headers, Stream, Wire,
     h1::{HeadLimits, Scan, parse_response, write_request_head},
+    h2::{Role, Sent, conn::Conn},
     proxy_protocol::Said,
 };
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 use tokio::net::TcpStream;
 
-use crate::connect::{Connected, Connector};
+use crate::{
+    connect::{Connected, Connector},
+    forward::h2,
+};
 
 const AGENT: HeaderValue = HeaderValue::from_static("evergate-health");
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, headers: 100 };
@@ -50,24 +54,36 @@ async fn by_http1(stream: Stream<TcpStream>, path: &str, host: &str) -> Result<S
 
 async fn by_http2(
     stream: Stream<TcpStream>,
-    scheme: &str,
+    scheme: &'static str,
     path: &str,
     host: &str,
 ) -> Result<StatusCode, String> {
-    let request = Request::get(format!("{scheme}://{host}{path}"))
-        .header(header::USER_AGENT, AGENT)
-        .body(())
-        .map_err(|e| e.to_string())?;
-    let (send, connection) = h2::client::handshake(stream).await.map_err(|e| e.to_string())?;
-    let exchange = async {
-        let mut send = send.ready().await.map_err(|e| e.to_string())?;
-        let (response, _): (_, h2::SendStream<Bytes>) =
-            send.send_request(request, true).map_err(|e| e.to_string())?;
-        response.await.map(|r| r.status()).map_err(|e| e.to_string())
+    let mut headers = Headers::new();
+    headers.insert(header::USER_AGENT, AGENT);
+    let request = Sent {
+        method: &Method::GET,
+        scheme,
+        authority: host.as_bytes(),
+        path: path.as_bytes(),
+        headers: &headers,
+        trailers: false,
+        length: None,
     };
-    tokio::select! {
-        biased;
-        status = exchange => status,
-        _ = connection => Err("closes the connection without an answer".to_owned()),
+    let mut wire = Wire::new(stream, BytesMut::new());
+    let mut conn = Conn::new(Role::Client, h2::LIMITS, &mut wire);
+    let key = conn.open(&request, true, &mut wire);
+    loop {
+        wire.flush().await.map_err(|e| e.to_string())?;
+        if wire.fill().await.map_err(|e| e.to_string())? == 0 {
+            return Err("closes the connection without an answer".to_owned());
+        }
+        let mut input = std::mem::take(&mut wire.input);
+        conn.receive(&mut input, 0, &mut wire);
+        wire.input = input;
+        match conn.response(key) {
+            Some(Ok(head)) => return Ok(head.parts.status),
+            Some(Err(failure)) => return Err(failure.to_string()),
+            None => {}
+        }
     }
 }

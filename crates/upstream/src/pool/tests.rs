@@ -65,8 +65,7 @@ fn the_newest_is_taken_first_and_none_when_a_new_one_is_wanted() {
         pool.put(conn);
         assert_eq!((pool.idle(), pool.is_empty()), (0, true), "what comes back to a closed pool is closed");
         let stream = connect(&pool).await;
-        let (send, _connection) = h2::client::handshake(stream).await.unwrap();
-        drop(pool.share(send, Rc::default()));
+        drop(crate::forward::h2::open(&pool, stream));
         assert!(pool.is_empty(), "and what is opened for it serves one request");
     });
 }

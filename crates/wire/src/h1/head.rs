@@ -16,7 +16,7 @@ use crate::{
 const EMPTY_LINES_MAX: u8 = 2;
 
 /// How much of a head is taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// Bytes of start line and headers.
     pub bytes: usize,
@@ -250,7 +250,7 @@ impl Says {
 }
 
 /// Digits only: `+5`, `5, 5` and an empty value have tricked parsers before (RFC 9112 §6.3).
-fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
+pub(crate) fn parse_length(value: &[u8]) -> Result<u64, HeadError> {
     const BAD: HeadError = HeadError::Malformed("bad Content-Length");
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(BAD);
@@ -264,7 +264,7 @@ fn check_target(method: &Method, uri: &Uri, headers: &Headers, version: Version)
     let Some(host) = host else {
         return if version == Version::HTTP_11 { Err(HeadError::Malformed("no Host")) } else { Ok(()) };
     };
-    if !is_plain_host(host) && !host.is_empty() && Authority::try_from(host).is_err_or_userinfo() {
+    if !host.is_empty() && !is_host(host) {
         return Err(HeadError::Malformed("bad Host"));
     }
     match uri.authority() {
@@ -276,6 +276,11 @@ fn check_target(method: &Method, uri: &Uri, headers: &Headers, version: Version)
         }
         _ => Ok(()),
     }
+}
+
+/// True for a host, perhaps with a port, and nothing else.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    is_plain_host(host) || !Authority::try_from(host).is_err_or_userinfo()
 }
 
 /// What nearly every `Host` is: a name or an IPv4 address, perhaps with a port.

@@ -44,8 +44,13 @@ fn token(text: &[u8]) -> usize {
     text.iter().position(|b| !TOKEN[usize::from(*b)]).unwrap_or(text.len())
 }
 
+/// True for a whole token.
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && token(text) == text.len()
+}
+
 /// No control character but the tab; what is beyond ASCII may stand for anything (RFC 9110 §5.5).
-fn is_value(text: &[u8]) -> bool {
+pub(crate) fn is_value(text: &[u8]) -> bool {
     // Without a way out in the middle, so that many bytes are looked at at once.
     let bad = text.iter().fold(false, |bad, b| bad | ((*b < 0x20) & (*b != b'\t')) | (*b == 0x7f));
     !bad

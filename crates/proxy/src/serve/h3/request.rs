@@ -4,7 +4,11 @@ use std::{cell::RefCell, rc::Rc};
 
 use evergate_contract::{Fault, FaultKind};
 use evergate_kit::deadline::Expired;
-use evergate_wire::{Headers, Payload, RequestParts, ResponseParts, h3::code};
+use evergate_wire::{
+    Headers, Payload, RequestParts, ResponseParts,
+    h3::code,
+    headers::{Repeated, as_text},
+};
 use http::{HeaderValue, Method, StatusCode, header};
 use quinn::{RecvStream, SendStream};
 
@@ -17,7 +21,6 @@ use crate::{
     conn::Settings,
     exchange::{self, Answer, Request},
     reply,
-    serve::h2,
 };
 
 /// Answers what comes on a stream.
@@ -60,7 +63,7 @@ async fn head(
     match deadline.guard(reader.head()).await {
         Ok(parts) => {
             let mut parts = parts?;
-            let length = h2::prepare(&mut parts, settings).map_err(Refusal::Reply)?;
+            let length = prepare(&mut parts, settings).map_err(Refusal::Reply)?;
             Ok((parts, length))
         }
         Err(Expired) => Err(Refusal::Reply(FaultKind::ClientTimeout)),
@@ -105,4 +108,38 @@ async fn send_response(
         });
     }
     session.worker.meter.bytes_out.add(writer.sent());
+}
+
+/// Makes the head look as HTTP/1 would have it: `Host` from `:authority`. Returns the length of the body,
+/// if it is told.
+fn prepare(parts: &mut RequestParts, settings: Settings) -> Result<Option<u64>, FaultKind> {
+    if parts.headers.len() > settings.head.headers {
+        return Err(FaultKind::HeaderTooLarge);
+    }
+    if parts.method == Method::CONNECT {
+        return Err(FaultKind::BadRequest("CONNECT is not offered"));
+    }
+    let host = parts.headers.only(&header::HOST);
+    let host = host.map_err(|Repeated| FaultKind::BadRequest("more than one Host"))?;
+    match (parts.uri.authority(), host) {
+        (Some(a), Some(h)) if !a.as_str().as_bytes().eq_ignore_ascii_case(h) => {
+            return Err(FaultKind::BadRequest(":authority and Host differ"));
+        }
+        (Some(a), _) if a.as_str().contains('@') => return Err(FaultKind::BadRequest("bad :authority")),
+        (Some(a), _) => {
+            let host =
+                HeaderValue::from_str(a.as_str()).map_err(|_| FaultKind::BadRequest("bad :authority"))?;
+            parts.headers.insert(header::HOST, host);
+        }
+        (None, Some(_)) => {}
+        (None, None) => return Err(FaultKind::BadRequest("no :authority and no Host")),
+    }
+    match parts.headers.only(&header::CONTENT_LENGTH) {
+        Err(Repeated) => Err(FaultKind::BadRequest("more than one Content-Length")),
+        Ok(Some(one)) => {
+            let digits = as_text(one).filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
+            digits.and_then(|s| s.parse().ok()).map(Some).ok_or(FaultKind::BadRequest("bad Content-Length"))
+        }
+        Ok(None) => Ok(None),
+    }
 }

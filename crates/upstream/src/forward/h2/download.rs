@@ -4,9 +4,8 @@ use std::task::{Context, Poll};
 
 use evergate_wire::{
     Body, BodyError, Frame,
-    h2::{Received, SendError, Sending},
+    h2::{Received, SendError, Sending, Stream},
 };
-use h2::RecvStream;
 
 use super::super::h1::Silence;
 use crate::{local::Lease, pool::Slot};
@@ -22,13 +21,12 @@ pub(super) struct Download {
 
 impl Download {
     pub(super) fn new(
-        stream: RecvStream,
-        length: Option<u64>,
+        stream: &Stream,
         sending: Option<Sending>,
         held: (Slot, Option<Lease>),
         silence: Silence,
     ) -> Download {
-        Download { received: Received::new(stream, length), sending, held: Some(held), silence }
+        Download { received: Received::new(stream), sending, held: Some(held), silence }
     }
 }
 
