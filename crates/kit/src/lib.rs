@@ -1,5 +1,5 @@
 //! Small runtime tools that know nothing of gateways: state kept by identity, sockets handed on, deadlines, random
-//! numbers, counters.
+//! numbers, counters, how threads stand with the scheduler.
 //!
 //! What serves requests ([`deadline`], [`meter`], [`rng`]) belongs to one thread and takes no lock; what builds
 //! ([`keep`], [`fds`], [`unix`]) may be shared. Nothing here reads the clock or the environment.
@@ -10,6 +10,7 @@ pub mod keep;
 pub mod meter;
 pub mod pace;
 pub mod rng;
+pub mod sched;
 pub mod unix;
 
 pub use fds::Fds;

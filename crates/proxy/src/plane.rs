@@ -19,7 +19,7 @@ use crate::{
     view::Shared,
 };
 
-/// How much freeing stands back behind serving. Only politeness: it is not allowed everywhere.
+/// How much freeing stands back behind serving.
 const REAPER_NICE: i32 = 10;
 
 /// Builds and publishes. Lives on the thread that changes are made on; what others may ask is in [`Gateway`].
@@ -64,7 +64,9 @@ impl Plane {
         let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
         // Freeing a large snapshot takes long; no worker and no change should wait for it, nor give its core up for it.
         std::thread::Builder::new().name("reaper".to_owned()).spawn(move || {
-            let _ = rustix::process::setpriority_process(None, REAPER_NICE);
+            if let Err(error) = evergate_kit::sched::stand_back(REAPER_NICE) {
+                tracing::debug!(%error, "the reaper does not stand back");
+            }
             dead.iter().for_each(drop);
         })?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });

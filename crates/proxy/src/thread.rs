@@ -61,6 +61,9 @@ pub(crate) fn run(
     ready: &std_mpsc::Sender<std::io::Result<()>>,
     ended: &Mutex<Sum>,
 ) {
+    if let Err(error) = evergate_kit::sched::serve() {
+        tracing::debug!(%error, "a worker is let in no sooner than other threads");
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

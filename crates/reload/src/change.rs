@@ -37,7 +37,6 @@ use crate::{
 
 /// How much the thread stands back behind those that serve. On a core that they fill it still has a tenth of the time:
 /// a change must get through when the machine is overloaded, then above all.
-#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 /// The asker of the very first draft.
@@ -120,9 +119,9 @@ pub(crate) fn run<T: Target>(
     door: &Weak<Sender<Message>>,
     started: Started,
 ) {
-    // On Linux this is the thread alone. Not allowed everywhere, and only politeness.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICE);
+    if let Err(error) = evergate_kit::sched::stand_back(NICE) {
+        tracing::debug!(%error, "changes are made by a thread that does not stand back");
+    }
     let mut change = match Change::new(target, options, inbox, door) {
         Ok(change) => change,
         Err(error) => {

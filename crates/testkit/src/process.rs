@@ -1,6 +1,6 @@
 //! What the kernel knows of a process.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 /// Longest that anything may take before a test is taken to hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,6 +82,54 @@ fn stat(pid: u32) -> Option<(u32, u64)> {
     Some((u32::try_from(number(1)?).ok()?, number(11)? + number(12)?))
 }
 
+/// How a thread of a process stands with the scheduler.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    /// Its name.
+    pub name: String,
+    /// Nice value.
+    pub nice: i32,
+    /// Stands back behind all that wake up (`SCHED_BATCH`).
+    pub batch: bool,
+    /// How long it runs before others have their turn, in nanoseconds, where the kernel lets threads say so (since Linux
+    /// 6.12) and shows it.
+    pub slice_ns: Option<u64>,
+}
+
+/// The threads of a process.
+#[must_use]
+pub fn threads(pid: u32) -> Vec<Thread> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).expect("a running process").flatten();
+    // They may end between being listed and being read.
+    entries.filter_map(|entry| thread(&entry.path())).collect()
+}
+
+fn thread(task: &Path) -> Option<Thread> {
+    const BATCH: i64 = 3;
+    let stat = fs::read_to_string(task.join("stat")).ok()?;
+    let (start, rest) = stat.rsplit_once(") ")?;
+    // proc(5): the state is field 3, nice 19, policy 41.
+    let number = |field: usize| rest.split_whitespace().nth(field - 3)?.parse::<i64>().ok();
+    let slice = || {
+        let text = fs::read_to_string(task.join("sched")).ok()?;
+        let line = text.lines().find(|line| line.starts_with("se.slice"))?;
+        line.split_once(':')?.1.trim().parse().ok()
+    };
+    Some(Thread {
+        name: start.split_once('(')?.1.to_owned(),
+        nice: i32::try_from(number(19)?).ok()?,
+        batch: number(41)? == BATCH,
+        slice_ns: if linux() >= (6, 12) { slice() } else { None },
+    })
+}
+
+/// The kernel's version, as far as it counts.
+fn linux() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("Linux");
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// True if no thread of it runs since it was told to stand still.
 #[must_use]
 pub fn is_stopped(pid: u32) -> bool {
@@ -135,6 +183,7 @@ mod tests {
         let pid = std::process::id();
         assert!(rss_kib(pid) > 1000);
         assert!(descriptors(pid) >= 3);
+        assert!(threads(pid).iter().any(|thread| !thread.name.is_empty() && !thread.batch));
         assert!(family(pid).contains(&pid));
         let both = memory(pid);
         assert!(both.pss_kib > 500 && both.rss_kib >= both.pss_kib);

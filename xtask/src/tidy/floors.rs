@@ -29,7 +29,7 @@ const CRATES: [Crate; 17] = [
     Crate { folder: "crates/site", may_use: &["conf", "contract", "kit", "wire"] },
     Crate { folder: "crates/tls", may_use: &["conf", "contract", "kit"] },
     Crate { folder: "crates/contract", may_use: &["conf"] },
-    Crate { folder: "crates/reload", may_use: &["conf"] },
+    Crate { folder: "crates/reload", may_use: &["conf", "kit"] },
     Crate { folder: "crates/supervisor", may_use: &["kit"] },
     // Beside the floors. It shares no protocol code with what it tests.
     Crate { folder: "crates/testkit", may_use: &["conf"] },

@@ -1,6 +1,6 @@
 //! Settings of the process: workers, the admin address and its socket, the log, the engine.
 
-use evergate_testkit::{Ask, Door, Stand, ports, ws::Socket};
+use evergate_testkit::{Ask, Door, Stand, ports, process, ws::Socket};
 use serde_json::json;
 
 use crate::BIN;
@@ -22,6 +22,26 @@ async fn workers_come_and_go() {
         }
     }
     crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
+async fn workers_are_let_in_sooner_than_who_builds() {
+    let mut stand = Stand::new(BIN).await;
+    for workers in [1, 3, 2, 4] {
+        stand.apply(json!({ "workers": workers })).await;
+        let threads = process::threads(stand.gate.pid());
+        let own = threads.iter().find(|thread| thread.name == "evergate").unwrap();
+        let serving: Vec<_> = threads.iter().filter(|thread| thread.name.starts_with("worker-")).collect();
+        assert!(serving.len() >= workers, "{threads:#?}");
+        for worker in serving {
+            assert!(!worker.batch && worker.nice == own.nice, "{worker:?}");
+            assert!(worker.slice_ns.is_none_or(|slice| slice == 100_000), "{worker:?}");
+        }
+        for name in ["change", "reaper"] {
+            let builder = threads.iter().find(|thread| thread.name == name).unwrap();
+            assert!(builder.batch && builder.nice >= 10 && builder.slice_ns == own.slice_ns, "{builder:?}");
+        }
+    }
 }
 
 #[tokio::test]
