@@ -179,7 +179,7 @@ fn streams(out: &mut Exposition, all: &[StreamCount]) {
     let mut ended = out.family(
         "gateway_streams_total",
         Kind::Counter,
-        "Connections that TCP listeners have forwarded, by how they ended.",
+        "Connections that TCP listeners have forwarded, and clients of UDP listeners, by how they ended.",
     );
     for (stream, (how, count)) in all.iter().flat_map(|s| s.ended.iter().map(move |ended| (s, ended))) {
         ended.count(&[("listener", &stream.listener), ("end", how)], *count);
@@ -190,8 +190,23 @@ fn streams(out: &mut Exposition, all: &[StreamCount]) {
             family.count(&[("listener", &stream.listener)], count(stream));
         }
     };
-    bytes("gateway_stream_received_bytes_total", "Bytes from clients of TCP listeners.", |s| s.received);
-    bytes("gateway_stream_sent_bytes_total", "Bytes to clients of TCP listeners.", |s| s.sent);
+    bytes("gateway_stream_received_bytes_total", "Bytes from clients of TCP and UDP listeners.", |s| {
+        s.received
+    });
+    bytes("gateway_stream_sent_bytes_total", "Bytes to clients of TCP and UDP listeners.", |s| s.sent);
+    let udp = || all.iter().filter(|s| s.datagrams != (0, 0));
+    let mut datagrams = out.family("gateway_datagrams_total", Kind::Counter, "Datagrams of UDP listeners.");
+    for stream in udp() {
+        let (received, sent) = stream.datagrams;
+        for (direction, count) in [("received", received), ("sent", sent)] {
+            datagrams.count(&[("listener", &stream.listener), ("direction", direction)], count);
+        }
+    }
+    let help = "Datagrams of UDP listeners that were dropped.";
+    let mut dropped = out.family("gateway_datagrams_dropped_total", Kind::Counter, help);
+    for (stream, (why, count)) in udp().flat_map(|s| s.dropped.iter().map(move |dropped| (s, dropped))) {
+        dropped.count(&[("listener", &stream.listener), ("reason", why)], *count);
+    }
 }
 
 fn listeners(out: &mut Exposition, all: &[ListenerStatus]) {

@@ -60,9 +60,9 @@ pub struct ListenerStatus {
     pub address: String,
     /// True if it speaks TLS.
     pub tls: bool,
-    /// What it carries: `http` or `tcp`.
+    /// What it carries: `http`, `tcp` or `udp`.
     pub carries: Carried,
-    /// Connections that it took and that are open.
+    /// Connections that it took and that are open; of UDP, clients that are known.
     pub connections: u64,
     /// No longer in the document; its connections finish their requests.
     pub draining: bool,
@@ -144,6 +144,10 @@ pub struct StreamCount {
     pub received: u64,
     /// Bytes to clients.
     pub sent: u64,
+    /// Of UDP: datagrams from clients, and to them.
+    pub datagrams: (u64, u64),
+    /// Of UDP: datagrams that were dropped, by why.
+    pub dropped: Vec<(&'static str, u64)>,
 }
 
 /// Finished requests with the same labels.

@@ -4,6 +4,7 @@
 //! made anew behaves the same, so the result never depends on what was there before.
 
 mod quic;
+mod udp;
 
 use std::{
     collections::HashMap,
@@ -27,9 +28,9 @@ use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
     front::Front,
-    listen::{Bound, Incarnation, Opening, Places, UdpBound},
+    listen::{Bound, Incarnation, Opening, Places, UdpBound, UdpPlaces},
     meter::RouteLabel,
-    onward::{ByName, Onward},
+    onward::{ByName, Onward, UdpOnward},
     quic::Steering,
     route::Route,
     snapshot::{Entrance, Holds, Snapshot},
@@ -45,6 +46,8 @@ pub(crate) struct Workshop {
     pub fds: Fds,
     /// What is listened on.
     pub places: Places,
+    /// Where datagrams are taken.
+    pub udp_places: UdpPlaces,
     /// How QUIC packets find their process.
     pub steering: Arc<Steering>,
     next_label: AtomicU32,
@@ -58,6 +61,7 @@ impl Workshop {
             crypto: Crypto::new(),
             fds,
             places: Places::default(),
+            udp_places: UdpPlaces::default(),
             steering: Arc::new(steering),
             next_label: AtomicU32::default(),
         }
@@ -258,7 +262,9 @@ impl Builder<'_> {
     fn listeners(&mut self, credentials: &HashMap<Name, Arc<Credential>>) -> HashMap<Name, Arc<Entrance>> {
         let mut open: Vec<Arc<Bound>> = Vec::new();
         if let Some(before) = self.before {
-            open.extend(before.snapshot.listeners.values().map(|e| e.bound.clone()));
+            // Where datagrams are carried nobody listens.
+            let listens = |e: &&Arc<Entrance>| e.carries != Carried::Udp;
+            open.extend(before.snapshot.listeners.values().filter(listens).map(|e| e.bound.clone()));
         }
         let mut all = HashMap::new();
         let config = self.config;
@@ -286,6 +292,7 @@ impl Builder<'_> {
         let same = before.filter(|e| e.config.is_same_as(listener));
         let (incarnation, bound) = match same {
             Some(before) => (Some(before.incarnation.clone()), before.bound.clone()),
+            None if carries == Carried::Udp => (None, Arc::new(Bound::none(&place))),
             None => (None, self.bound(name, &place, listener, open)?),
         };
         let bound = self.enough(name, listener, bound)?;
@@ -295,7 +302,13 @@ impl Builder<'_> {
             }
             _ => None,
         };
-        let new = || Arc::new(Incarnation::new(name.clone(), bound.actual(), tls.is_some(), carries));
+        let udp_socket = match same.and_then(|before| before.udp_socket.clone()) {
+            Some(kept) => Some(kept),
+            None if carries == Carried::Udp => Some(self.udp_socket(name, &place)?),
+            None => None,
+        };
+        let actual = udp_socket.as_ref().map_or_else(|| bound.actual(), |socket| socket.address.to_string());
+        let new = || Arc::new(Incarnation::new(name.clone(), actual, tls.is_some(), carries));
         Some(Entrance {
             incarnation: incarnation.unwrap_or_else(new),
             bound,
@@ -308,6 +321,8 @@ impl Builder<'_> {
             tcp: listener.tcp.as_ref().map(Onward::new),
             passthrough: ByName::new(&listener.passthrough),
             quic,
+            udp: listener.udp.as_ref().map(UdpOnward::new),
+            udp_socket,
         })
     }
 
@@ -379,7 +394,7 @@ impl Builder<'_> {
         // Of a stream only its two ends know what is spoken.
         let protocols = match listener.carries() {
             Carried::Http => &listener.protocols[..],
-            Carried::Tcp => &[],
+            Carried::Tcp | Carried::Udp => &[],
         };
         match evergate_tls::server_config(&self.shop.crypto, tls, &chosen, protocols, &sessions) {
             Ok(config) => Some(config),

@@ -21,6 +21,8 @@ pub(crate) struct Doors {
 struct Door {
     entrance: Arc<Entrance>,
     tasks: Vec<(Arc<Listening>, JoinHandle<()>)>,
+    /// Carries datagrams.
+    datagrams: Option<JoinHandle<()>>,
 }
 
 impl Follow for Doors {
@@ -37,19 +39,24 @@ impl Follow for Doors {
             let keep = wanted.contains_key(key);
             if !keep {
                 door.set(worker, &[]);
+                door.datagrams.iter().for_each(JoinHandle::abort);
                 left.push(door.entrance.clone());
             }
             keep
         });
         for (key, entrance) in wanted {
-            let begin = || Door { entrance: entrance.clone(), tasks: Vec::new() };
+            let datagrams = || datagrams(worker, entrance);
+            let begin = || Door { entrance: entrance.clone(), tasks: Vec::new(), datagrams: datagrams() };
             let door = doors.entry(key).or_insert_with(begin);
             door.entrance = entrance.clone();
             door.set(worker, &own(worker, entrance));
         }
         drop(doors);
         let over = left.iter().filter(|entrance| entrance.incarnation.is_over());
-        over.for_each(|entrance| close(worker, entrance, snapshot));
+        over.for_each(|entrance| {
+            close(worker, entrance, snapshot);
+            close_udp(entrance, snapshot);
+        });
     }
 }
 
@@ -72,6 +79,13 @@ impl Door {
     }
 }
 
+/// Datagrams are the first worker's, which is there however many there are.
+fn datagrams(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Option<JoinHandle<()>> {
+    let socket =
+        entrance.udp_socket.clone().filter(|_| worker.accepting().is_some_and(|rank| rank.index == 0))?;
+    Some(tokio::task::spawn_local(serve::carry_datagrams(worker.clone(), entrance.clone(), socket)))
+}
+
 /// The sockets that a worker accepts from: all, or its rank. Each is somebody's, also those of workers that went.
 fn own<'e>(worker: &Worker, entrance: &'e Entrance) -> Vec<&'e Arc<Listening>> {
     let rank = worker.accepting().filter(|_| entrance.config.socket.reuse_port);
@@ -90,6 +104,15 @@ fn close(worker: &Rc<Worker>, entrance: &Arc<Entrance>, snapshot: &Snapshot) {
         serve::accept_waiting(worker, entrance, socket);
         // Requests under way hold it for as long as they last; who connects meanwhile must be told at once, and the
         // address must be free for another.
+        socket.close();
+    }
+}
+
+/// The same of a socket for datagrams. What waits there is lost, as its clients are.
+fn close_udp(entrance: &Entrance, snapshot: &Snapshot) {
+    let Some(socket) = &entrance.udp_socket else { return };
+    let mut stay = snapshot.listeners.values().filter(|e| !e.incarnation.is_over());
+    if !stay.any(|e| e.udp_socket.as_ref().is_some_and(|other| Arc::ptr_eq(other, socket))) {
         socket.close();
     }
 }

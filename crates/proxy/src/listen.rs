@@ -7,6 +7,7 @@
 mod acceptor;
 mod bound;
 mod clients;
+mod datagrams;
 mod incarnation;
 mod peer;
 mod socket;
@@ -15,7 +16,8 @@ mod udp;
 pub(crate) use acceptor::{Acceptor, accept_now};
 pub(crate) use bound::{Bound, Opening, Places};
 pub(crate) use clients::OfClient;
+pub(crate) use datagrams::{Datagrams, Pair};
 pub(crate) use incarnation::{Admitted, Incarnation};
 pub(crate) use peer::Peer;
 pub(crate) use socket::Listening;
-pub(crate) use udp::UdpBound;
+pub(crate) use udp::{UdpBound, UdpPlaces};

@@ -19,7 +19,7 @@ use evergate_kit::{Counter, Histogram, HistogramCounts};
 use http::{Method, StatusCode};
 
 use streams::StreamSum;
-pub(crate) use streams::{End, StreamMeter};
+pub(crate) use streams::{Dropped, End, StreamMeter};
 
 /// Routes that have label values of their own; further ones are counted together, so that a scrape stays small
 /// however many routes there are.

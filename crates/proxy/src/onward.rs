@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use evergate_contract::config::{Name, Tcp};
+use evergate_contract::config::{Name, Tcp, Udp};
 
 use crate::share::Share;
 
@@ -27,6 +27,26 @@ impl Onward {
     pub(crate) fn new(tcp: &Tcp) -> Arc<Onward> {
         let to = Share::new(&tcp.forward, Name::clone);
         Arc::new(Onward { to, connect: *tcp.connect, idle: *tcp.idle })
+    }
+}
+
+/// A way for datagrams.
+#[derive(Debug)]
+pub(crate) struct UdpOnward {
+    /// The upstreams.
+    pub to: Share<Name>,
+    /// A client is forgotten after so long a silence.
+    pub idle: Duration,
+    /// Clients at once.
+    pub sessions: u32,
+}
+
+impl UdpOnward {
+    /// As the document says.
+    #[must_use]
+    pub(crate) fn new(udp: &Udp) -> Arc<UdpOnward> {
+        let to = Share::new(&udp.forward, Name::clone);
+        Arc::new(UdpOnward { to, idle: *udp.idle, sessions: udp.sessions })
     }
 }
 

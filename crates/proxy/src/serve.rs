@@ -9,6 +9,7 @@ mod quic;
 mod stream;
 mod taking;
 mod tunnel;
+mod udp;
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use passthrough::Passed;
+pub(crate) use udp::carry as carry_datagrams;
 
 use crate::{
     conn::{Conn, Settings},

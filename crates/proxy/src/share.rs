@@ -29,6 +29,25 @@ impl<U> Share<U> {
         Share::Weighted(weighted.collect())
     }
 
+    /// True if some go there.
+    #[must_use]
+    pub(crate) fn has(&self, upstream: &U) -> bool
+    where
+        U: PartialEq,
+    {
+        match self {
+            Share::All(only) => only == upstream,
+            Share::Weighted(many) => {
+                let mut below = 0;
+                many.iter().any(|(one, sum)| {
+                    let weight = sum - below;
+                    below = *sum;
+                    one == upstream && weight > 0
+                })
+            }
+        }
+    }
+
     /// The upstream for one more; `None` if no weight is above 0.
     #[must_use]
     pub(crate) fn choose(&self, rng: &Rng) -> Option<&U> {
@@ -59,6 +78,7 @@ mod tests {
         for _ in 0..10_000 {
             seen[*share.choose(&rng).unwrap()] += 1;
         }
+        assert_eq!([0, 1, 2, 3].map(|one| share.has(&one)), [true, false, true, false]);
         assert_eq!(seen[1], 0, "weight 0 takes none");
         assert!((8800..9200).contains(&seen[0]) && seen[0] + seen[2] == 10_000, "{seen:?}");
         assert_eq!(forward(&[0]).choose(&rng), None);

@@ -20,7 +20,7 @@ use evergate_upstream::Cluster;
 use crate::{
     front::Front,
     listen::{Bound, Incarnation, Listening, UdpBound},
-    onward::{ByName, Onward},
+    onward::{ByName, Onward, UdpOnward},
     quic::Quic,
     route::Route,
 };
@@ -122,6 +122,10 @@ pub(crate) struct Entrance {
     pub passthrough: Option<ByName>,
     /// Present: it does something before routes.
     pub front: Option<Arc<Front>>,
+    /// Present: datagrams are carried there.
+    pub udp: Option<Arc<UdpOnward>>,
+    /// The socket that they come to.
+    pub udp_socket: Option<Arc<UdpBound>>,
 }
 
 /// The place where a change's way and a request's way meet.

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod certs;
 pub mod churn;
 pub mod client;
+pub mod datagrams;
 pub mod echo;
 pub mod events;
 pub mod gate;

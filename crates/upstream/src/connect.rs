@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -22,7 +22,10 @@ use evergate_wire::{
 };
 use futures_util::{StreamExt, future::Either, stream::FuturesUnordered};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpStream, UdpSocket},
+};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::build::Build;
@@ -104,7 +107,7 @@ impl Handshake {
         // A stream is of a protocol that only its two ends know.
         let (all, http1) = match spec.carries() {
             Carried::Http => (offers(spec.protocol), offers(UpstreamProtocol::Http1)),
-            Carried::Tcp => (&[][..], &[][..]),
+            Carried::Tcp | Carried::Udp => (&[][..], &[][..]),
         };
         field(&[u8::from(tls.ca.is_some()), u8::from(tls.insecure_skip_verify)]);
         field(&[spec.protocol as u8, all.len() as u8]);
@@ -231,6 +234,33 @@ impl Connector {
         // Fails only on a socket that is dead, which the first write says as well.
         let _ = stream.set_nodelay(true);
         Ok(stream)
+    }
+}
+
+impl Connector {
+    /// A socket that sends datagrams to the endpoint and receives them from there alone.
+    ///
+    /// # Errors
+    /// If the endpoint has no address, or the system no socket.
+    pub async fn udp(&self) -> Result<UdpSocket, ConnectError> {
+        let address = match self.host.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::new(ip, self.port),
+            Err(_) => {
+                let mut found = tokio::net::lookup_host((&*self.host, self.port)).await;
+                let first = found.as_mut().map(Iterator::next);
+                let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                first
+                    .map_err(|e| ConnectError::Resolve(io::Error::new(e.kind(), e.to_string())))?
+                    .ok_or_else(|| ConnectError::Resolve(none()))?
+            }
+        };
+        let any: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).await.map_err(ConnectError::Tcp)?;
+        socket.connect(address).await.map_err(ConnectError::Tcp)?;
+        Ok(socket)
     }
 }
 

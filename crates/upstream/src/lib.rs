@@ -9,6 +9,7 @@ pub mod balance;
 mod build;
 pub mod cluster;
 pub mod connect;
+pub mod datagram;
 pub mod ejection;
 pub mod endpoint;
 pub mod forward;

@@ -43,6 +43,13 @@ impl Default for Scratch {
     }
 }
 
+impl Scratch {
+    /// Lends it for a while; nothing may be carried meanwhile.
+    pub fn lend<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        work(&mut self.0.borrow_mut())
+    }
+}
+
 /// Carries bytes until both directions have ended; `moved` is told of each piece that was handed on.
 ///
 /// # Errors

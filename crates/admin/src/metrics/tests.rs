@@ -26,6 +26,8 @@ fn traffic() -> Traffic {
             ended: vec![("whole", 1), ("reset", 5)],
             received: 7,
             sent: 8,
+            datagrams: (9, 10),
+            dropped: vec![("full", 11)],
         }],
         ..Traffic::default()
     }
@@ -68,6 +70,9 @@ fn every_family_reads_well() {
     assert_eq!(value("gateway_streams_total", &[("listener", "db"), ("end", "reset")]), 5.0);
     assert_eq!(value("gateway_stream_received_bytes_total", &[("listener", "db")]), 7.0);
     assert_eq!(value("gateway_stream_sent_bytes_total", &[("listener", "db")]), 8.0);
+    let labels = [("listener", "db"), ("direction", "sent")];
+    assert_eq!(value("gateway_datagrams_total", &labels), 10.0);
+    assert_eq!(value("gateway_datagrams_dropped_total", &[("listener", "db"), ("reason", "full")]), 11.0);
     let live = [("listener", "web"), ("address", "a:1"), ("draining", "false")];
     assert_eq!(value("gateway_listener_connections", &live), 3.0);
     for (host, up) in [("http://a", 1.0), ("http://b", 1.0), ("http://c", 0.0), ("http://d", 0.0)] {

@@ -10,7 +10,7 @@ use evergate_conf::{Report, suggest};
 use super::index::{Index, Mentions};
 use crate::{
     at::At,
-    config::{Carried, Config, ListenAddress, Name, Place, Route, Target, Upstream, Way},
+    config::{Carried, Config, ListenAddress, Name, Place, Route, Target, Transport, Upstream, Way},
     decode::Decoded,
 };
 
@@ -41,16 +41,18 @@ pub(super) fn rules(decoded: &Decoded<'_>, before: Option<(&Config, &Index)>, re
 
 fn addresses(config: &Config, admin_is_known: bool, root: At<'_>, report: &mut Report) {
     let admin = Place { address: ListenAddress::Ip(config.admin.address.0), v6_only: false };
-    let mut by_port: BTreeMap<Option<u16>, Vec<(&Name, Place)>> = BTreeMap::new();
+    // TCP and UDP have their ports apart.
+    let mut by_port: BTreeMap<_, Vec<(&Name, Place)>> = BTreeMap::new();
     let listeners = root.key("listeners");
     for (name, listener) in &config.listeners {
-        let place = listener.place();
+        let (place, transports) = (listener.place(), listener.transports());
         let address = &place.address;
         let listener = listeners.key(name);
         let at = listener.key("address");
         let port = address.ip().map(|ip| ip.port());
         // Port 0 is another port each time.
-        if admin_is_known && port != Some(0) && place.overlaps(&admin) {
+        if admin_is_known && transports.contains(&Transport::Tcp) && port != Some(0) && place.overlaps(&admin)
+        {
             at.problem(
                 "address_clash",
                 format!("`{address}` is taken by the admin API at {}", admin.address),
@@ -66,12 +68,17 @@ fn addresses(config: &Config, admin_is_known: bool, root: At<'_>, report: &mut R
             at.problem("address_clash", message, report)
                 .help("give the listener or `admin.socket` another path");
         }
-        let neighbours = by_port.entry(port).or_default();
-        if let Some((other, taken)) = neighbours.iter().find(|(_, taken)| taken.overlaps(&place)) {
+        let taken = transports.iter().find_map(|transport| {
+            let neighbours = by_port.get(&(port, *transport))?;
+            neighbours.iter().find(|(_, taken)| taken.overlaps(&place))
+        });
+        if let Some((other, taken)) = taken {
             let message = format!("`{address}` is taken by listener `{other}` at {}", taken.address);
             at.problem("address_clash", message, report);
         }
-        neighbours.push((name, place));
+        for transport in transports {
+            by_port.entry((port, *transport)).or_default().push((name, place.clone()));
+        }
     }
 }
 

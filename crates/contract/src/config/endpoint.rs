@@ -13,8 +13,8 @@ use super::short::{self, ShortForm};
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "Endpoint", transform = text_form)]
 pub struct Endpoint {
-    /// `http://` or `https://`, a host and perhaps a port (default 80 or 443); no path. For a listener with `tcp`:
-    /// `tcp://` or `tls://`, a host and a port.
+    /// `http://` or `https://`, a host and perhaps a port (default 80 or 443); no path. For a listener with `tcp`
+    /// or `passthrough`: `tcp://` or `tls://`, for one with `udp`: `udp://`, with a host and a port.
     #[serde(with = "url")]
     #[schemars(with = "url::Url")]
     pub url: Uri,
@@ -32,6 +32,8 @@ pub enum Carried {
     Http,
     /// Streams of bytes.
     Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 impl Carried {
@@ -43,6 +45,7 @@ impl Carried {
             (Carried::Http, true) => "https",
             (Carried::Tcp, false) => "tcp",
             (Carried::Tcp, true) => "tls",
+            (Carried::Udp, _) => "udp",
         }
     }
 
@@ -52,6 +55,7 @@ impl Carried {
         match self {
             Carried::Http => "`http://` or `https://`",
             Carried::Tcp => "`tcp://` or `tls://`",
+            Carried::Udp => "`udp://`",
         }
     }
 }
@@ -76,6 +80,7 @@ impl Endpoint {
     pub fn carries(&self) -> Carried {
         match self.url.scheme_str() {
             Some("tcp" | "tls") => Carried::Tcp,
+            Some("udp") => Carried::Udp,
             _ => Carried::Http,
         }
     }
@@ -144,7 +149,7 @@ mod url {
 
     /// What [`parse`] takes, nearly.
     pub(super) const PATTERN: &str = concat!(
-        r"^([Hh][Tt][Tt][Pp][Ss]?|[Tt][Cc][Pp]|[Tt][Ll][Ss])://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,45}\])",
+        r"^([Hh][Tt][Tt][Pp][Ss]?|[Tt][Cc][Pp]|[Tt][Ll][Ss]|[Uu][Dd][Pp])://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]{2,45}\])",
         r"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?/?$",
     );
 
@@ -154,7 +159,8 @@ mod url {
             "pattern": PATTERN,
             "examples": ["http://127.0.0.1:3000", "https://api.example.com", "tcp://127.0.0.1:5432"],
             "description": "`http://` or `https://`, a host and perhaps a port (default 80 or 443); no path. For a \
-                            listener with `tcp`: `tcp://` or `tls://`, a host and a port.",
+                            listener with `tcp` or `passthrough`: `tcp://` or `tls://`, for one with `udp`: `udp://`, with a \
+                            host and a port.",
         })
     }
 
@@ -182,6 +188,7 @@ mod url {
             // Of what a stream carries nobody knows the port.
             Some(other) if other.eq_ignore_ascii_case("tcp") => ("tcp", None),
             Some(other) if other.eq_ignore_ascii_case("tls") => ("tls", None),
+            Some(other) if other.eq_ignore_ascii_case("udp") => ("udp", None),
             Some(other) => return bad(&format!("the scheme `{other}` is not spoken")),
             None => return bad(&format!("`{text}` has no scheme")),
         };
@@ -252,6 +259,7 @@ mod tests {
             ("https://api.example", "https://api.example:443", "api.example", 443, true),
             ("HTTP://[::1]:81", "http://[::1]:81", "::1", 81, false),
             ("tcp://Db.example:5432", "tcp://db.example:5432", "db.example", 5432, false),
+            ("udp://10.0.0.1:53", "udp://10.0.0.1:53", "10.0.0.1", 53, false),
             ("TLS://[::1]:6380/", "tls://[::1]:6380", "::1", 6380, true),
         ] {
             let endpoint = Endpoint::new(text).unwrap();
@@ -288,7 +296,7 @@ mod tests {
             assert!(error.contains(why) && !error.contains("hunter2"), "{text}: {error}");
             assert!(!pattern.is_match(text), "{text}");
         }
-        for text in ["tcp://h", "tls://[::1]"] {
+        for text in ["tcp://h", "tls://[::1]", "udp://h"] {
             assert!(Endpoint::new(text).unwrap_err().contains("names no port"), "{text}");
         }
     }

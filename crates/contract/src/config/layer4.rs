@@ -1,4 +1,4 @@
-//! What a listener carries that is not HTTP: streams of bytes to an upstream.
+//! What a listener carries that is not HTTP: streams of bytes, or datagrams, to an upstream.
 
 use evergate_conf::Report;
 use schemars::{Schema, json_schema};
@@ -67,21 +67,82 @@ impl ShortForm for Tcp {
     }
 }
 
-impl Serialize for Tcp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Tcp::serialize(self, serializer)
+/// A name from `upstreams`, or `{ forward: …, idle: … }`. Its endpoints are `udp://`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Udp", transform = tcp_text)]
+pub struct Udp {
+    /// Where datagrams go: the name of an upstream, or several with weights. A client's first datagram chooses; further
+    /// ones go to the same endpoint, until that is gone or set aside, or `forward` no longer leads there.
+    pub forward: Forward,
+    /// A client is forgotten after so long without a datagram either way. 1ms to 24h.
+    #[serde(default = "udp_idle")]
+    pub idle: Span,
+    /// Clients at once; datagrams of further ones are dropped. Each has a socket. 1 to 1000000.
+    #[serde(default = "sessions", deserialize_with = "short::within::<1, 1000000, _, _>")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub sessions: u32,
+}
+
+impl Udp {
+    fn rules(&self, at: At<'_>, report: &mut Report) {
+        self.forward.rules(at.key("forward"), report);
+        at.key("idle").timeout(self.idle, report);
     }
 }
 
-impl<'de> Deserialize<'de> for Tcp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Tcp, D::Error> {
-        short::deserialize(deserializer)
+fn udp_idle() -> Span {
+    Span::secs(30)
+}
+
+fn sessions() -> u32 {
+    10_000
+}
+
+impl ShortForm for Udp {
+    const EXPECTING: &'static str = "the name of an upstream, or `{ forward: …, idle: … }`";
+
+    fn from_text(text: &str) -> Result<Udp, String> {
+        Ok(Udp { forward: Forward::all_to(text), idle: udp_idle(), sessions: sessions() })
+    }
+
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Udp, A::Error> {
+        Udp::deserialize(MapAccessDeserializer::new(map))
     }
 }
+
+macro_rules! by_short_form {
+    ($($type:ident),*) => { $(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $type::serialize(self, serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                short::deserialize(deserializer)
+            }
+        }
+    )* };
+}
+
+by_short_form!(Tcp, Udp);
 
 /// What a listener that carries no requests may have besides.
 const TCP_KEYS: &[&str] =
     &["address", "limits", "passthrough", "proxy_protocol", "socket", "tcp", "timeouts", "tls"];
+/// The same of one that carries datagrams.
+const UDP_KEYS: &[&str] = &["address", "udp"];
+
+/// The kernel has ports of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Transport {
+    /// Connections; of Unix sockets too.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
 
 /// A forward of a listener, and where it stands.
 pub(crate) struct Way<'a> {
@@ -96,8 +157,9 @@ pub(crate) struct Way<'a> {
 impl Way<'_> {
     /// Whether the upstream takes what is sent there; says what it has to be.
     pub(crate) fn fits(&self, upstream: &Upstream) -> Result<(), &'static str> {
-        if upstream.carries() != Carried::Tcp {
-            return Err(Carried::Tcp.schemes());
+        let wanted = if self.section == "udp" { Carried::Udp } else { Carried::Tcp };
+        if upstream.carries() != wanted {
+            return Err(wanted.schemes());
         }
         if self.name.is_some() && upstream.endpoints.iter().any(Endpoint::is_tls) {
             // The client's own TLS is passed on: it would be wrapped once more.
@@ -122,8 +184,20 @@ impl Listener {
     /// What it carries.
     #[must_use]
     pub fn carries(&self) -> Carried {
+        if self.udp.is_some() {
+            return Carried::Udp;
+        }
         let only_passes = !self.passthrough.is_empty() && self.tls.is_none();
         if self.tcp.is_some() || only_passes { Carried::Tcp } else { Carried::Http }
+    }
+
+    /// What its sockets are of.
+    pub(crate) fn transports(&self) -> &'static [Transport] {
+        match self.carries() {
+            Carried::Udp => &[Transport::Udp],
+            Carried::Http if self.protocols.contains(&Protocol::Http3) => &[Transport::Tcp, Transport::Udp],
+            Carried::Http | Carried::Tcp => &[Transport::Tcp],
+        }
     }
 
     /// True if connections of this listener belong to `other` as well: it is the same listener with other settings.
@@ -135,8 +209,9 @@ impl Listener {
 
     /// Where it forwards to by itself.
     pub(crate) fn forwards(&self) -> impl Iterator<Item = Way<'_>> {
+        let udp = self.udp.iter().map(|udp| Way { section: "udp", name: None, to: &udp.forward });
         let tcp = self.tcp.iter().map(|tcp| Way { section: "tcp", name: None, to: &tcp.forward });
-        tcp.chain(self.passthrough.iter().map(|(name, tcp)| Way {
+        udp.chain(tcp).chain(self.passthrough.iter().map(|(name, tcp)| Way {
             section: "passthrough",
             name: Some(name),
             to: &tcp.forward,
@@ -145,6 +220,15 @@ impl Listener {
 
     /// What can be said of this part of a listener alone.
     pub(super) fn layer4_rules(&self, at: At<'_>, report: &mut Report) {
+        if let Some(udp) = &self.udp {
+            udp.rules(at.key("udp"), report);
+            at.only(UDP_KEYS, "the listener forwards UDP; another one may have the same address", report);
+            if self.address.ip().is_none() {
+                let message = format!("`{}` takes no datagrams: UDP has an address and a port", self.address);
+                at.key("address").problem("bad_address", message, report);
+            }
+            return;
+        }
         if let Some(tcp) = &self.tcp {
             tcp.rules(at.key("tcp"), report);
         }

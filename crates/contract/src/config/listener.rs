@@ -24,6 +24,10 @@ pub struct Listener {
     /// spoken here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp>,
+    /// Present: datagrams are carried to an upstream, and its answers back from the address that the client wrote to. A
+    /// listener that forwards UDP may have the address of another one that does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<Udp>,
     /// TLS that is passed on as it came, by the name that the client asks for (SNI): `db.example.com`, or
     /// `*.example.org` for one or more labels in front; the exact name wins, then the longest. What it is not for is for
     /// the rest of the listener: `tls` ends it here, `tcp` without `tls` carries it; with neither it is refused.

@@ -127,7 +127,8 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ejection {
-    /// Failures in a row (no connection, no answer, 502, 503, 504) that set it aside. 1 to 1000.
+    /// Failures in a row (no connection, no answer, 502, 503, 504; for datagrams, that nobody takes them there) that set
+    /// it aside. 1 to 1000.
     #[serde(deserialize_with = "short::within::<1, 1000, _, _>")]
     #[schemars(range(min = 1, max = 1000))]
     pub failures: u16,
@@ -218,8 +219,13 @@ impl Default for Retries {
 impl Rules for Upstream {
     fn rules(&self, at: At<'_>, report: &mut Report) {
         self.endpoint_rules(at.key("endpoints"), report);
-        if self.carries() == Carried::Tcp {
-            tcp_rules(at, report);
+        match self.carries() {
+            Carried::Http => {}
+            Carried::Tcp => tcp_rules(at, report),
+            Carried::Udp => {
+                let why = "datagrams are carried to these endpoints, there are no connections";
+                at.only(&["balance", "ejection", "endpoints"], why, report);
+            }
         }
         if let Some(tls) = &self.tls {
             let tls_at = at.key("tls");

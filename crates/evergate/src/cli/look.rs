@@ -92,6 +92,7 @@ fn status_text(body: &Value, upstreams: &Value, paint: Paint) -> String {
     rows.extend(state(body, paint));
     for listener in list(body, "/listeners") {
         let scheme = match (at(listener, "/carries").as_str(), is_true(listener, "/tls")) {
+            ("udp", _) => "udp",
             ("tcp", false) => "tcp",
             ("tcp", true) => "tls",
             (_, false) => "http",

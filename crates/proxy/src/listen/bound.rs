@@ -65,6 +65,11 @@ impl Bound {
         Ok(Bound { place: place.clone(), absorbed: absorbed.collect(), sockets: vec![Arc::new(socket)] })
     }
 
+    /// A place where nobody connects.
+    pub(crate) fn none(place: &Place) -> Bound {
+        Bound { place: place.clone(), sockets: Vec::new(), absorbed: Vec::new() }
+    }
+
     /// The same place with at least so many sockets. Those that are new are bound, so that it is known that they can be
     /// had, and take no connection before they are tuned.
     pub(crate) fn with(self: &Arc<Bound>, count: usize, cx: Opening<'_>) -> Result<Arc<Bound>, UnixError> {

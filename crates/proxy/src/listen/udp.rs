@@ -1,9 +1,15 @@
-//! UDP sockets of listeners that speak HTTP/3: at the address of their TCP socket, found again by that address.
+//! UDP sockets: of listeners that speak HTTP/3, at the address of their TCP socket and found again by that address; and of
+//! listeners that carry datagrams.
 //!
 //! QUIC connections outlive the wish for new ones: whoever serves them holds the socket, and a listener that speaks
-//! HTTP/3 again takes up the same one.
+//! HTTP/3 again takes up the same one. One for datagrams is closed with its listener.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
 
 use evergate_kit::{
     Fds,
@@ -17,10 +23,9 @@ const BUFFER: usize = 2 << 20;
 /// A bound UDP socket.
 #[derive(Debug)]
 pub(crate) struct UdpBound {
-    socket: Socket,
-    /// Where it is bound.
+    open: Mutex<Option<(Socket, Lease)>>,
+    /// Where it is bound: a port of 0 in the document is a real one here.
     pub address: SocketAddr,
-    _lease: Lease,
 }
 
 impl UdpBound {
@@ -37,23 +42,80 @@ impl UdpBound {
         let name = fds::udp(asked, who);
         if let Some((socket, lease)) = fds.inherit(&name) {
             let socket = Socket::from(socket);
-            let fits = socket.local_addr()?.as_socket() == Some(address)
+            let actual = socket.local_addr()?.as_socket();
+            let fits = (actual == Some(address) || address.port() == 0)
                 && socket.r#type()? == Type::DGRAM
                 && socket.set_nonblocking(true).is_ok();
             if fits {
-                return Ok(UdpBound { socket, address, _lease: lease });
+                return Ok(UdpBound::new(socket, actual.unwrap_or(address), lease));
             }
         }
         let socket = open(address, v6_only, own)?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
         let lease = fds.hold(&name, &socket);
-        Ok(UdpBound { socket, address, _lease: lease })
+        Ok(UdpBound::new(socket, address, lease))
+    }
+
+    fn new(socket: Socket, address: SocketAddr, lease: Lease) -> UdpBound {
+        UdpBound { open: Mutex::new(Some((socket, lease))), address }
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Option<(Socket, Lease)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same socket for who serves it.
     pub(crate) fn for_worker(&self) -> io::Result<std::net::UdpSocket> {
-        Ok(self.socket.try_clone()?.into())
+        match &*self.socket() {
+            Some((socket, _)) => Ok(socket.try_clone()?.into()),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Its address is free again, though a snapshot may still hold this.
+    pub(crate) fn close(&self) {
+        drop(self.socket().take());
+    }
+
+    fn share(&self, on: bool) -> io::Result<()> {
+        match &*self.socket() {
+            Some((socket, _)) => socket.set_reuse_address(on),
+            None => Ok(()),
+        }
     }
 }
+
+/// Sockets for datagrams that were opened, also those that workers are about to close.
+#[derive(Default)]
+pub(crate) struct UdpPlaces(Mutex<Vec<(SocketAddr, Weak<UdpBound>)>>);
+
+impl UdpPlaces {
+    /// Opens one. A listener may come back faster than workers see that it went: then this waits until its socket is
+    /// closed.
+    pub(crate) fn open(
+        &self,
+        address: SocketAddr,
+        open: impl Fn() -> io::Result<UdpBound>,
+    ) -> io::Result<Arc<UdpBound>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_ours = known.iter().any(|(at, _)| *at == address || overlaps(*at, address));
+        known.retain(|(_, bound)| bound.strong_count() > 0);
+        let until = Instant::now() + CLOSING_MAX;
+        let bound = loop {
+            match open() {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && was_ours && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                other => break Arc::new(other?),
+            }
+        };
+        known.push((bound.address, Arc::downgrade(&bound)));
+        Ok(bound)
+    }
+}
+
+/// Workers close sockets at the end of what they do just then.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
 
 fn open(address: SocketAddr, v6_only: bool, own: &[Arc<UdpBound>]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -67,7 +129,7 @@ fn open(address: SocketAddr, v6_only: bool, own: &[Arc<UdpBound>]) -> io::Result
     // Only between our own sockets, and only now: a second process must be told that the address is in use.
     let overlapping: Vec<_> = own.iter().filter(|b| overlaps(address, b.address)).collect();
     let share = |on| -> io::Result<()> {
-        overlapping.iter().try_for_each(|b| b.socket.set_reuse_address(on))?;
+        overlapping.iter().try_for_each(|b| b.share(on))?;
         if overlapping.is_empty() { Ok(()) } else { socket.set_reuse_address(on) }
     };
     share(true)?;

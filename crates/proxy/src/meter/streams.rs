@@ -1,4 +1,4 @@
-//! What a listener carries as streams of bytes, counted by one worker.
+//! What a listener carries as streams of bytes or datagrams, counted by one worker.
 
 use std::cell::Cell;
 
@@ -28,9 +28,41 @@ const ENDS: [(End, &str); 5] = [
     (End::Refused, "refused"),
 ];
 
-/// Streams of one listener.
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// There are as many clients as there may be.
+    Sessions,
+    /// There was no endpoint, or nobody takes it there.
+    Unreachable,
+    /// The kernel, or what waits for an endpoint, had no room.
+    Full,
+    /// The listener was taken out just then.
+    Gone,
+}
+
+const DROPPED: [(Dropped, &str); 4] = [
+    (Dropped::Sessions, "sessions"),
+    (Dropped::Unreachable, "unreachable"),
+    (Dropped::Full, "full"),
+    (Dropped::Gone, "gone"),
+];
+
+/// Datagrams, there and back.
+#[derive(Debug, Default)]
+pub(crate) struct Both {
+    /// From clients.
+    pub received: Counter,
+    /// To clients.
+    pub sent: Counter,
+}
+
+/// Streams of one listener, or datagrams.
 #[derive(Debug, Default)]
 pub(crate) struct StreamMeter {
+    /// Datagrams, where they are what is carried.
+    pub datagrams: Both,
+    dropped: [Cell<u64>; DROPPED.len()],
     /// Bytes from clients.
     pub received: Counter,
     /// Bytes to clients.
@@ -46,10 +78,19 @@ impl StreamMeter {
         }
     }
 
+    /// A datagram was dropped.
+    pub(crate) fn dropped(&self, why: Dropped) {
+        for ((reason, _), count) in DROPPED.iter().zip(&self.dropped) {
+            count.set(count.get() + u64::from(*reason == why));
+        }
+    }
+
     /// What was counted.
     pub(super) fn counts(&self) -> StreamSum {
         let ended = std::array::from_fn(|i| self.ended.get(i).map_or(0, Cell::get));
-        StreamSum { received: self.received.get(), sent: self.sent.get(), ended }
+        let dropped = std::array::from_fn(|i| self.dropped.get(i).map_or(0, Cell::get));
+        let datagrams = [self.datagrams.received.get(), self.datagrams.sent.get()];
+        StreamSum { received: self.received.get(), sent: self.sent.get(), ended, datagrams, dropped }
     }
 }
 
@@ -59,6 +100,8 @@ pub(super) struct StreamSum {
     received: u64,
     sent: u64,
     ended: [u64; ENDS.len()],
+    datagrams: [u64; 2],
+    dropped: [u64; DROPPED.len()],
 }
 
 impl StreamSum {
@@ -66,7 +109,8 @@ impl StreamSum {
     pub(super) fn merge(&mut self, other: &StreamSum) {
         self.received += other.received;
         self.sent += other.sent;
-        for (sum, more) in self.ended.iter_mut().zip(other.ended) {
+        let sums = self.ended.iter_mut().chain(&mut self.datagrams).chain(&mut self.dropped);
+        for (sum, more) in sums.zip(other.ended.iter().chain(&other.datagrams).chain(&other.dropped)) {
             *sum += more;
         }
     }
@@ -74,7 +118,9 @@ impl StreamSum {
     /// As others read it.
     pub(super) fn into_count(self, listener: Name) -> StreamCount {
         let ended = ENDS.iter().zip(self.ended).map(|((_, word), count)| (*word, count)).collect();
-        StreamCount { listener, ended, received: self.received, sent: self.sent }
+        let dropped = DROPPED.iter().zip(self.dropped).map(|((_, word), count)| (*word, count)).collect();
+        let (received, sent, datagrams) = (self.received, self.sent, self.datagrams.into());
+        StreamCount { listener, ended, received, sent, datagrams, dropped }
     }
 }
 
@@ -89,11 +135,15 @@ mod tests {
             (0..times).for_each(|_| meter.ended(*end));
         }
         meter.received.add(5);
+        meter.datagrams.sent.add(3);
+        (0..2).for_each(|_| meter.dropped(Dropped::Full));
         let mut sum = meter.counts();
         sum.merge(&meter.counts());
         let count = sum.into_count("db".into());
         let expected = [("whole", 2), ("reset", 4), ("idle", 6), ("unreachable", 8), ("refused", 10)];
         assert_eq!(count.ended, expected);
-        assert_eq!((count.received, count.sent), (10, 0));
+        assert_eq!((count.received, count.sent, count.datagrams), (10, 0, (0, 6)));
+        let expected = [("sessions", 0), ("unreachable", 0), ("full", 4), ("gone", 0)];
+        assert_eq!(count.dropped, expected);
     }
 }

@@ -1,0 +1,187 @@
+//! One client's datagrams, there and back.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    rc::Rc,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use evergate_contract::config::Name;
+use evergate_kit::deadline::{Deadline, Expired};
+use evergate_upstream::{
+    Cluster,
+    datagram::{self, Flow},
+};
+use rustix::{io::Errno, net::SendFlags};
+use tokio::io::Interest;
+
+use super::Port;
+use crate::{
+    listen::Pair,
+    meter::{Dropped, End, StreamMeter},
+};
+
+/// Datagrams that wait for an endpoint to be found, which takes no time where it has an address.
+const WAITING_MAX: usize = 16;
+/// And their bytes.
+const WAITING_BYTES: usize = 64 << 10;
+
+/// A client of a listener.
+pub(super) struct Session {
+    /// The client.
+    pub pair: Pair,
+    /// The upstream that was chosen for it.
+    pub upstream: Name,
+    flow: OnceCell<Flow>,
+    waiting: RefCell<Vec<Box<[u8]>>>,
+    /// The upstream as the newest snapshot has it; gone once it is not forwarded to.
+    cluster: RefCell<Weak<Cluster>>,
+    silence: Deadline,
+    idle: Cell<Duration>,
+    meter: Rc<StreamMeter>,
+}
+
+impl Session {
+    /// One that waits for an endpoint; [`Session::run`] finds it.
+    pub(super) fn new(port: &Port, pair: Pair, upstream: Name, idle: Duration) -> Session {
+        Session {
+            pair,
+            upstream,
+            flow: OnceCell::new(),
+            waiting: RefCell::default(),
+            cluster: RefCell::default(),
+            silence: port.worker.clock.deadline(),
+            idle: Cell::new(idle),
+            meter: port.meter.clone(),
+        }
+    }
+
+    /// A new snapshot has its upstream so; `None`: the listener does not forward there.
+    pub(super) fn follow(&self, cluster: Option<&Arc<Cluster>>, idle: Duration) {
+        *self.cluster.borrow_mut() = cluster.map_or_else(Weak::new, Arc::downgrade);
+        self.idle.set(idle);
+    }
+
+    /// True while it takes the client's next datagram.
+    pub(super) fn fits(&self) -> bool {
+        let cluster = self.cluster.borrow().upgrade();
+        cluster.is_some_and(|cluster| self.flow.get().is_none_or(|flow| flow.fits(&cluster)))
+    }
+
+    /// Sends a datagram of the client to the endpoint, or keeps it until there is one. False: it was not sent, since
+    /// nobody took an earlier one there.
+    pub(super) fn send(&self, datagram: &[u8]) -> bool {
+        self.alive();
+        let Some(flow) = self.flow.get() else {
+            self.wait(datagram);
+            return true;
+        };
+        // Not by tokio, which does not know of a new socket that it takes something.
+        match rustix::net::send(&flow.socket, datagram, SendFlags::DONTWAIT) {
+            Ok(_) => true,
+            Err(Errno::WOULDBLOCK | Errno::NOBUFS) => {
+                self.meter.dropped(Dropped::Full);
+                true
+            }
+            Err(_) => {
+                if let Some(cluster) = self.cluster.borrow().upgrade() {
+                    flow.note(&cluster, false);
+                }
+                false
+            }
+        }
+    }
+
+    fn wait(&self, datagram: &[u8]) {
+        let mut waiting = self.waiting.borrow_mut();
+        let bytes: usize = waiting.iter().map(|waiting| waiting.len()).sum();
+        if waiting.len() < WAITING_MAX && bytes + datagram.len() <= WAITING_BYTES {
+            waiting.push(datagram.into());
+        } else {
+            self.meter.dropped(Dropped::Full);
+        }
+    }
+
+    fn alive(&self) {
+        self.silence.arm(self.idle.get());
+    }
+
+    /// Finds an endpoint, and carries what it answers until both are silent for too long, or nobody takes what is sent.
+    pub(super) async fn run(&self, port: &Port, cluster: Arc<Cluster>) {
+        *self.cluster.borrow_mut() = Arc::downgrade(&cluster);
+        let flow = match datagram::open(&port.worker.upstreams, &cluster).await {
+            Ok(flow) => self.flow.get_or_init(|| flow),
+            Err(fault) => {
+                let cause = fault.cause.as_ref().map(tracing::field::display);
+                tracing::debug!(listener = %port.incarnation.name, code = fault.code(), cause, "no endpoint for datagrams");
+                self.waiting.take().iter().for_each(|_| self.meter.dropped(Dropped::Unreachable));
+                return self.meter.ended(End::Unreachable);
+            }
+        };
+        drop(cluster);
+        for datagram in self.waiting.take() {
+            if !self.send(&datagram) {
+                self.meter.dropped(Dropped::Unreachable);
+            }
+        }
+        let end = loop {
+            match self.silence.guard(flow.socket.ready(Interest::READABLE | Interest::ERROR)).await {
+                Err(Expired) => break End::Idle,
+                Ok(_) => match self.hear(port, flow) {
+                    Ok(()) => {}
+                    Err(error) => {
+                        tracing::debug!(listener = %port.incarnation.name, %error, "nobody takes datagrams");
+                        break End::Unreachable;
+                    }
+                },
+            }
+        };
+        self.meter.ended(end);
+    }
+
+    /// Carries what is there. What is wrong is told to the endpoint's record.
+    fn hear(&self, port: &Port, flow: &Flow) -> io::Result<()> {
+        let mut heard = false;
+        let outcome = port.worker.scratch.lend(|buffer| {
+            loop {
+                match flow.socket.try_recv(buffer) {
+                    Ok(n) => {
+                        heard = true;
+                        self.answer(port, buffer.get(..n).unwrap_or_default());
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return failed(flow),
+                    Err(e) => return Err(e),
+                }
+            }
+        });
+        if (heard || outcome.is_err())
+            && let Some(cluster) = port.worker.view().snapshot().and_then(|s| s.cluster(&self.upstream))
+        {
+            flow.note(cluster, outcome.is_ok());
+        }
+        outcome
+    }
+
+    fn answer(&self, port: &Port, datagram: &[u8]) {
+        self.alive();
+        match port.socket.answer(self.pair, datagram) {
+            Ok(()) => {
+                self.meter.datagrams.sent.one();
+                self.meter.sent.add(datagram.len() as u64);
+            }
+            // A client that cannot be reached is told nothing more.
+            Err(_) => self.meter.dropped(Dropped::Full),
+        }
+    }
+}
+
+/// What the kernel was told of an earlier datagram: nobody takes it. It does not make a socket readable.
+fn failed(flow: &Flow) -> io::Result<()> {
+    let look = || flow.socket.take_error()?.map_or_else(|| Err(io::ErrorKind::WouldBlock.into()), Err);
+    match flow.socket.try_io(Interest::ERROR, look) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        other => other,
+    }
+}
