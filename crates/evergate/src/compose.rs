@@ -119,7 +119,7 @@ impl Target for Gate {
             }
         });
         let becomes = |name| match live.listeners.get(name).map(|listener| listener.carries()) {
-            Some(Carried::Udp) => "clients are forgotten",
+            Some(Carried::Udp) => "clients are forgotten, once what they asked is answered",
             Some(Carried::Tcp) => "streams go on until they end by themselves",
             Some(Carried::Http) | None => "connections are closed when what they do is done",
         };

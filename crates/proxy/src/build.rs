@@ -28,7 +28,7 @@ use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
     front::Front,
-    listen::{Bound, Incarnation, Opening, Places, UdpBound, UdpPlaces},
+    listen::{Bound, Incarnation, Mailboxes, Opening, Places, UdpBound},
     meter::RouteLabel,
     onward::{ByName, Onward, UdpOnward},
     quic::Steering,
@@ -47,7 +47,7 @@ pub(crate) struct Workshop {
     /// What is listened on.
     pub places: Places,
     /// Where datagrams are taken.
-    pub udp_places: UdpPlaces,
+    pub mailboxes: Mailboxes,
     /// How QUIC packets find their process.
     pub steering: Arc<Steering>,
     next_label: AtomicU32,
@@ -61,7 +61,7 @@ impl Workshop {
             crypto: Crypto::new(),
             fds,
             places: Places::default(),
-            udp_places: UdpPlaces::default(),
+            mailboxes: Mailboxes::default(),
             steering: Arc::new(steering),
             next_label: AtomicU32::default(),
         }
@@ -302,12 +302,13 @@ impl Builder<'_> {
             }
             _ => None,
         };
-        let udp_socket = match same.and_then(|before| before.udp_socket.clone()) {
+        let mailbox = match same.and_then(|before| before.mailbox.clone()) {
             Some(kept) => Some(kept),
-            None if carries == Carried::Udp => Some(self.udp_socket(name, &place)?),
+            None if carries == Carried::Udp => Some(self.mailbox(name, &place)?),
             None => None,
         };
-        let actual = udp_socket.as_ref().map_or_else(|| bound.actual(), |socket| socket.address.to_string());
+        let actual =
+            mailbox.as_ref().map_or_else(|| bound.actual(), |claim| claim.mailbox().address.to_string());
         let new = || Arc::new(Incarnation::new(name.clone(), actual, tls.is_some(), carries));
         Some(Entrance {
             incarnation: incarnation.unwrap_or_else(new),
@@ -322,7 +323,7 @@ impl Builder<'_> {
             passthrough: ByName::new(&listener.passthrough),
             quic,
             udp: listener.udp.as_ref().map(UdpOnward::new),
-            udp_socket,
+            mailbox,
         })
     }
 

@@ -5,8 +5,9 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 use tokio::task::JoinHandle;
 
 use crate::{
+    carries::Carries,
     listen::{Incarnation, Listening},
-    serve::{self, QuicDoors},
+    serve::{self, Carrying, Order, QuicDoors},
     snapshot::{Entrance, Snapshot},
     worker::{Follow, Worker},
 };
@@ -15,6 +16,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct Doors {
     doors: RefCell<HashMap<usize, Door>>,
+    /// Listeners for datagrams that take no more, and may have answers to send.
+    finishing: RefCell<Vec<Rc<Carrying>>>,
     quic: QuicDoors,
 }
 
@@ -22,7 +25,7 @@ struct Door {
     entrance: Arc<Entrance>,
     tasks: Vec<(Arc<Listening>, JoinHandle<()>)>,
     /// Carries datagrams.
-    datagrams: Option<JoinHandle<()>>,
+    datagrams: Option<Rc<Carrying>>,
 }
 
 impl Follow for Doors {
@@ -35,28 +38,57 @@ impl Follow for Doors {
         };
         let mut left = Vec::new();
         let mut doors = self.doors.borrow_mut();
+        // Before those that were there give their sockets up: at each moment one of them has what comes. Datagrams are
+        // the first worker's, which is there however many there are.
+        let first = worker.accepting().is_some_and(|rank| rank.index == 0);
+        let new = wanted.iter().filter(|(key, _)| first && !doors.contains_key(key));
+        let mut carrying: HashMap<usize, Rc<Carrying>> = new
+            .filter_map(|(key, entrance)| Some((*key, serve::carry_datagrams(worker, entrance)?)))
+            .collect();
         doors.retain(|key, door| {
             let keep = wanted.contains_key(key);
             if !keep {
                 door.set(worker, &[]);
-                door.datagrams.iter().for_each(JoinHandle::abort);
+                self.finish(door);
                 left.push(door.entrance.clone());
             }
             keep
         });
         for (key, entrance) in wanted {
-            let datagrams = || datagrams(worker, entrance);
-            let begin = || Door { entrance: entrance.clone(), tasks: Vec::new(), datagrams: datagrams() };
+            let datagrams = carrying.remove(&key);
+            let begin = || Door { entrance: entrance.clone(), tasks: Vec::new(), datagrams };
             let door = doors.entry(key).or_insert_with(begin);
             door.entrance = entrance.clone();
             door.set(worker, &own(worker, entrance));
         }
         drop(doors);
         let over = left.iter().filter(|entrance| entrance.incarnation.is_over());
-        over.for_each(|entrance| {
-            close(worker, entrance, snapshot);
-            close_udp(entrance, snapshot);
-        });
+        over.for_each(|entrance| close(worker, entrance, snapshot));
+    }
+
+    fn open(&self) -> usize {
+        let doors = self.doors.borrow();
+        let taking = doors.values().filter_map(|door| door.datagrams.as_ref());
+        taking.chain(&*self.finishing.borrow()).map(|carrying| carrying.open()).sum()
+    }
+
+    fn cut(&self, what: Carries) {
+        if what == Carries::Tunnel {
+            self.finishing.borrow().iter().for_each(|carrying| carrying.tell(Order::Cut));
+        }
+    }
+}
+
+impl Doors {
+    /// Takes no datagrams any more.
+    fn finish(&self, door: &Door) {
+        let (Some(carrying), Some(claim)) = (&door.datagrams, &door.entrance.mailbox) else { return };
+        let over = door.entrance.incarnation.is_over() && claim.give_up();
+        carrying.tell(if over { Order::End } else { Order::Leave });
+        let mut finishing = self.finishing.borrow_mut();
+        // Those that have ended are held here alone.
+        finishing.retain(|carrying| Rc::strong_count(carrying) > 1);
+        finishing.push(carrying.clone());
     }
 }
 
@@ -79,13 +111,6 @@ impl Door {
     }
 }
 
-/// Datagrams are the first worker's, which is there however many there are.
-fn datagrams(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Option<JoinHandle<()>> {
-    let socket =
-        entrance.udp_socket.clone().filter(|_| worker.accepting().is_some_and(|rank| rank.index == 0))?;
-    Some(tokio::task::spawn_local(serve::carry_datagrams(worker.clone(), entrance.clone(), socket)))
-}
-
 /// The sockets that a worker accepts from: all, or its rank. Each is somebody's, also those of workers that went.
 fn own<'e>(worker: &Worker, entrance: &'e Entrance) -> Vec<&'e Arc<Listening>> {
     let rank = worker.accepting().filter(|_| entrance.config.socket.reuse_port);
@@ -104,15 +129,6 @@ fn close(worker: &Rc<Worker>, entrance: &Arc<Entrance>, snapshot: &Snapshot) {
         serve::accept_waiting(worker, entrance, socket);
         // Requests under way hold it for as long as they last; who connects meanwhile must be told at once, and the
         // address must be free for another.
-        socket.close();
-    }
-}
-
-/// The same of a socket for datagrams. What waits there is lost, as its clients are.
-fn close_udp(entrance: &Entrance, snapshot: &Snapshot) {
-    let Some(socket) = &entrance.udp_socket else { return };
-    let mut stay = snapshot.listeners.values().filter(|e| !e.incarnation.is_over());
-    if !stay.any(|e| e.udp_socket.as_ref().is_some_and(|other| Arc::ptr_eq(other, socket))) {
         socket.close();
     }
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use passthrough::Passed;
-pub(crate) use udp::carry as carry_datagrams;
+pub(crate) use udp::{Carrying, Order, carry as carry_datagrams};
 
 use crate::{
     conn::{Conn, Settings},

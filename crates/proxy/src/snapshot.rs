@@ -19,7 +19,7 @@ use evergate_upstream::Cluster;
 
 use crate::{
     front::Front,
-    listen::{Bound, Incarnation, Listening, UdpBound},
+    listen::{Bound, Claim, Incarnation, Listening, UdpBound},
     onward::{ByName, Onward, UdpOnward},
     quic::Quic,
     route::Route,
@@ -125,7 +125,7 @@ pub(crate) struct Entrance {
     /// Present: datagrams are carried there.
     pub udp: Option<Arc<UdpOnward>>,
     /// The socket that they come to.
-    pub udp_socket: Option<Arc<UdpBound>>,
+    pub mailbox: Option<Arc<Claim>>,
 }
 
 /// The place where a change's way and a request's way meet.

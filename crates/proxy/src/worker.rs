@@ -45,6 +45,12 @@ impl Rank {
 pub(crate) trait Follow {
     /// Does what the snapshot says from now on.
     fn follow(&self, worker: &Rc<Worker>, snapshot: &Snapshot);
+
+    /// What is open here that is no connection: clients that write datagrams.
+    fn open(&self) -> usize;
+
+    /// Ends what is open here and carries this.
+    fn cut(&self, what: Carries);
 }
 
 /// A worker, as its tasks see it.
@@ -224,6 +230,8 @@ impl Worker {
     pub(crate) fn cut(&self, what: Carries) {
         let conns = self.conns.borrow();
         conns.iter().filter(|(_, conn)| conn.load.now() == what).for_each(|(_, conn)| conn.load.cut());
+        drop(conns);
+        self.doors.cut(what);
     }
 
     /// Makes the current request of such connections their last.
@@ -235,9 +243,9 @@ impl Worker {
             .for_each(|(_, conn)| conn.close_politely());
     }
 
-    /// Connections that are open here.
+    /// Connections that are open here, and clients that write datagrams.
     pub(crate) fn open(&self) -> usize {
-        self.conns.borrow().len()
+        self.conns.borrow().len() + self.doors.open()
     }
 }
 

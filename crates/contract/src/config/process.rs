@@ -23,7 +23,7 @@ pub struct Drain {
     pub streams: Span,
     /// The same for WebSockets. 0s to 168h.
     pub websockets: Span,
-    /// The same for other upgraded connections, and TCP that is forwarded. 0s to 168h.
+    /// The same for other upgraded connections, and TCP and UDP that are forwarded. 0s to 168h.
     pub tunnels: Span,
     /// Processes that may drain at once; when there are more, the oldest has `timeout` to finish. 1 to 64.
     #[serde(deserialize_with = "short::within::<1, 64, _, _>")]

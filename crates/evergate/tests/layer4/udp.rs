@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use evergate_testkit::{
     Ask, Door, Gate,
-    datagrams::{Answerer, Asker},
+    datagrams::{Answerer, Asker, Flood},
     patch::merge_patch,
     ports,
 };
@@ -152,7 +152,7 @@ async fn clients_stay_with_their_endpoint_through_changes_of_everything_else() {
 }
 
 #[tokio::test]
-async fn forward_changes() {
+async fn where_datagrams_go_changes() {
     let mut stand = Stand::new().await;
     let client = stand.client().await;
     assert_eq!(client.by("one").await, "a");
@@ -175,7 +175,7 @@ async fn forward_changes() {
 }
 
 #[tokio::test]
-async fn idle_changes() {
+async fn how_long_a_client_is_known_changes() {
     let mut stand = Stand::new().await;
     let client = stand.client().await;
     assert_eq!(client.by("hello").await, "a");
@@ -201,6 +201,7 @@ async fn the_number_of_clients_changes() {
     two.say(b"nobody hears").await;
     stand.gate.until("it is dropped", async || stand.dropped("sessions").await == 1.0).await;
     assert_eq!(one.by("still").await, "a");
+    stand.gate.log_line(|line| line.contains("as `udp.sessions` allows") && line.contains("dns")).await;
     stand.dns(json!({ "udp": { "sessions": 2 } })).await;
     assert_eq!(two.by("now").await, "a");
     assert_eq!(stand.known().await, 2);
@@ -274,7 +275,10 @@ async fn a_listener_is_removed_added_and_moved() {
     let dns = stand.document["listeners"]["dns"].clone();
     let plan =
         stand.gate.call("PATCH", "/config?dry_run=true", &json!({ "listeners": { "dns": null } })).await;
-    assert_eq!(plan.json()["plan"]["touches"][0]["effect"], "1 clients are forgotten");
+    assert_eq!(
+        plan.json()["plan"]["touches"][0]["effect"],
+        "1 clients are forgotten, once what they asked is answered"
+    );
     for _ in 0..5 {
         stand.apply(json!({ "listeners": { "dns": null } })).await;
         stand.apply(json!({ "listeners": { "dns": dns } })).await;
@@ -315,12 +319,72 @@ async fn a_flood_of_clients_is_bounded() {
     let known = stand.client().await;
     assert_eq!(known.by("first").await, "a");
     let before = stand.gate.descriptors();
+    let mut crowd = Vec::new();
     for _ in 0..300 {
-        stand.client().await.say(b"flood").await;
+        // Each lives on: an address that is used again would be a known client's.
+        let client = stand.client().await;
+        client.say(b"flood").await;
+        crowd.push(client);
     }
     stand.gate.until("the rest is dropped", async || stand.dropped("sessions").await >= 281.0).await;
     assert_eq!(stand.known().await, 20);
     assert!(stand.gate.descriptors() <= before + 24, "one socket for each");
     assert_eq!(known.by("who is known goes on").await, "a");
+    stand.end().await;
+}
+
+/// Datagrams that were sent before a listener moved are carried, and answered from where they were sent to.
+#[tokio::test]
+async fn nothing_is_lost_while_a_listener_moves() {
+    let mut stand = Stand::new().await;
+    // So that clients of one datagram do not become too many.
+    stand.dns(json!({ "udp": { "forward": "a", "idle": "1s" } })).await;
+    let flood = Flood::start(stand.address, 3).await;
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for turn in 0..20 {
+        // In place: one address covers the other.
+        let ip = ["0.0.0.0", "127.0.0.1"][turn % 2];
+        stand.dns(json!({ "address": format!("{ip}:{}", stand.address.port()) })).await;
+        flood.more(20).await;
+        if turn % 2 == 1 {
+            // A change that is refused takes nothing either.
+            let refused = json!({ "listeners": {
+                "dns": { "address": format!("0.0.0.0:{}", stand.address.port()) },
+                "web": { "address": stranger.local_addr().unwrap() },
+            } });
+            assert_eq!(stand.gate.patch(&refused).await["verdict"], "refused");
+        }
+        flood.more(20).await;
+    }
+    for turn in 0..20 {
+        // To another port: the new one is there before clients turn to it, the old one until they have.
+        let (new, old) = [("dns", "more"), ("more", "dns")][(turn + 1) % 2];
+        let address = ports::free();
+        stand.apply(json!({ "listeners": { new: { "address": address, "udp": { "forward": "a", "idle": "1s" } } } })).await;
+        flood.turn_to(address);
+        stand.apply(json!({ "listeners": { old: null } })).await;
+        flood.more(20).await;
+    }
+    let heard = flood.stop().await;
+    assert_eq!((heard.lost.as_slice(), heard.astray), (&[][..], 0), "of {} answered", heard.answered);
+    stand.end().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_of_a_removed_listener_is_answered() {
+    let mut stand = Stand::new().await;
+    let client = stand.client().await;
+    client.say(b"later").await;
+    stand.gate.until("it is there", async || stand.a.clients() == 1).await;
+    let dns = stand.document["listeners"]["dns"].clone();
+    stand.apply(json!({ "listeners": { "dns": null } })).await;
+    let direct = Asker::new(stand.a.address).await;
+    assert_eq!(direct.by("go").await, "a");
+    assert_eq!(client.hear(Duration::from_secs(20)).await.as_deref(), Some(&b"a later"[..]));
+    // Its address is free for another program once nobody answers there any more.
+    let free = async || std::net::UdpSocket::bind(stand.address).is_ok();
+    stand.gate.until("the address is free", free).await;
+    stand.apply(json!({ "listeners": { "dns": dns } })).await;
+    assert_eq!(client.by("again").await, "a");
     stand.end().await;
 }

@@ -1,6 +1,7 @@
 //! Never down: the process itself is replaced, dies, hangs and is stopped, and nobody loses what could be kept.
 
 mod crash;
+mod datagrams;
 mod drain;
 mod service;
 mod trials;

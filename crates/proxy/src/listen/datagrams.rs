@@ -7,6 +7,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsRawFd,
+    sync::Arc,
 };
 
 use nix::{
@@ -18,13 +19,14 @@ use nix::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
-use super::UdpBound;
+use super::Mailbox;
 
 /// A worker's own handle on a UDP socket.
 pub(crate) struct Datagrams {
     socket: UdpSocket,
     /// The socket is for any address of the machine.
     any: bool,
+    mailbox: Arc<Mailbox>,
 }
 
 /// Two who write to each other.
@@ -38,16 +40,23 @@ pub(crate) struct Pair {
 
 impl Datagrams {
     /// For the worker of this thread.
-    pub(crate) fn new(bound: &UdpBound) -> io::Result<Datagrams> {
-        let socket = bound.for_worker()?;
-        let address = socket.local_addr()?;
-        let any = address.ip().is_unspecified();
-        if any && address.is_ipv4() {
+    pub(crate) fn new(mailbox: &Arc<Mailbox>) -> io::Result<Datagrams> {
+        let socket = mailbox.begin_use()?;
+        let opened = Datagrams::open(socket, mailbox);
+        if opened.is_err() {
+            mailbox.used();
+        }
+        opened
+    }
+
+    fn open(socket: std::net::UdpSocket, mailbox: &Arc<Mailbox>) -> io::Result<Datagrams> {
+        let any = mailbox.address.ip().is_unspecified();
+        if any && mailbox.address.is_ipv4() {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         } else if any {
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
         }
-        Ok(Datagrams { socket: UdpSocket::from_std(socket)?, any })
+        Ok(Datagrams { socket: UdpSocket::from_std(socket)?, any, mailbox: mailbox.clone() })
     }
 
     /// The next datagram. Nothing is lost if this is dropped before it is ready.
@@ -55,7 +64,8 @@ impl Datagrams {
         self.socket.async_io(Interest::READABLE, || self.receive_now(buffer)).await
     }
 
-    fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, Pair)> {
+    /// The next datagram, if one is there.
+    pub(crate) fn receive_now(&self, buffer: &mut [u8]) -> io::Result<(usize, Pair)> {
         let mut space = cmsg_space!(in6_pktinfo);
         let mut slices = [IoSliceMut::new(buffer)];
         let control = self.any.then_some(&mut space[..]);
@@ -93,6 +103,12 @@ impl Datagrams {
     }
 }
 
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.mailbox.used();
+    }
+}
+
 fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|a| SocketAddr::V4((*a).into()));
     v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddr::V6((*a).into())))
@@ -115,26 +131,29 @@ fn written_to(message: &ControlMessageOwned) -> Option<(IpAddr, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use evergate_contract::config::Place;
     use evergate_kit::Fds;
 
     use super::*;
+    use crate::listen::Mailboxes;
 
     /// What a client hears, who writes to that address of a socket at another one.
     async fn check(asked: &str, to: IpAddr, from: &str) {
-        let asked: SocketAddr = asked.parse().unwrap();
-        let bound = Arc::new(UdpBound::at(asked, asked, false, "a", &[], &Fds::default()).unwrap());
-        let port = bound.for_worker().unwrap().local_addr().unwrap().port();
-        let socket = Datagrams::new(&bound).unwrap();
+        let place = Place { address: asked.parse().unwrap(), v6_only: false };
+        let claim = Mailboxes::default().claim(&place, "a", &Fds::default()).unwrap();
+        let port = claim.mailbox().address.port();
+        let socket = Datagrams::new(claim.mailbox()).unwrap();
         let client = UdpSocket::bind(from).await.unwrap();
         client.send_to(b"hello", (to, port)).await.unwrap();
         let mut buffer = [0; 100];
         let (n, pair) = socket.receive(&mut buffer).await.unwrap();
         assert_eq!(buffer.get(..n), Some(&b"hello"[..]));
-        socket.answer(pair, b"and back").unwrap();
-        let (n, whence) = client.recv_from(&mut buffer).await.unwrap();
-        assert_eq!((buffer.get(..n), whence), (Some(&b"and back"[..]), SocketAddr::new(to, port)));
+        for given_up in [false, true] {
+            assert_eq!(given_up, given_up && claim.give_up());
+            socket.answer(pair, b"and back").unwrap();
+            let (n, whence) = client.recv_from(&mut buffer).await.unwrap();
+            assert_eq!((buffer.get(..n), whence), (Some(&b"and back"[..]), SocketAddr::new(to, port)));
+        }
     }
 
     #[test]

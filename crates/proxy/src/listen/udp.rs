@@ -1,15 +1,10 @@
-//! UDP sockets: of listeners that speak HTTP/3, at the address of their TCP socket and found again by that address; and of
-//! listeners that carry datagrams.
+//! UDP sockets: opened, or taken over from the process before. Those of listeners that speak HTTP/3 are at the address of
+//! their TCP socket, found again by that address; those that carry datagrams are a [`Mailbox`](super::Mailbox).
 //!
 //! QUIC connections outlive the wish for new ones: whoever serves them holds the socket, and a listener that speaks
-//! HTTP/3 again takes up the same one. One for datagrams is closed with its listener.
+//! HTTP/3 again takes up the same one.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use evergate_kit::{
     Fds,
@@ -23,9 +18,10 @@ const BUFFER: usize = 2 << 20;
 /// A bound UDP socket.
 #[derive(Debug)]
 pub(crate) struct UdpBound {
-    open: Mutex<Option<(Socket, Lease)>>,
-    /// Where it is bound: a port of 0 in the document is a real one here.
+    socket: Socket,
+    /// Where it is bound.
     pub address: SocketAddr,
+    _lease: Lease,
 }
 
 impl UdpBound {
@@ -39,85 +35,51 @@ impl UdpBound {
         own: &[Arc<UdpBound>],
         fds: &Fds,
     ) -> io::Result<UdpBound> {
-        let name = fds::udp(asked, who);
-        if let Some((socket, lease)) = fds.inherit(&name) {
-            let socket = Socket::from(socket);
-            let actual = socket.local_addr()?.as_socket();
-            let fits = (actual == Some(address) || address.port() == 0)
-                && socket.r#type()? == Type::DGRAM
-                && socket.set_nonblocking(true).is_ok();
-            if fits {
-                return Ok(UdpBound::new(socket, actual.unwrap_or(address), lease));
-            }
-        }
-        let socket = open(address, v6_only, own)?;
-        let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        let lease = fds.hold(&name, &socket);
-        Ok(UdpBound::new(socket, address, lease))
-    }
-
-    fn new(socket: Socket, address: SocketAddr, lease: Lease) -> UdpBound {
-        UdpBound { open: Mutex::new(Some((socket, lease))), address }
-    }
-
-    fn socket(&self) -> MutexGuard<'_, Option<(Socket, Lease)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        let own: Vec<_> =
+            own.iter().map(|bound| Neighbour { address: bound.address, socket: &bound.socket }).collect();
+        let (socket, lease) = obtain(&fds::udp(asked, who), address, v6_only, &own, fds)?;
+        Ok(UdpBound { socket, address, _lease: lease })
     }
 
     /// The same socket for who serves it.
     pub(crate) fn for_worker(&self) -> io::Result<std::net::UdpSocket> {
-        match &*self.socket() {
-            Some((socket, _)) => Ok(socket.try_clone()?.into()),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-
-    /// Its address is free again, though a snapshot may still hold this.
-    pub(crate) fn close(&self) {
-        drop(self.socket().take());
-    }
-
-    fn share(&self, on: bool) -> io::Result<()> {
-        match &*self.socket() {
-            Some((socket, _)) => socket.set_reuse_address(on),
-            None => Ok(()),
-        }
+        Ok(self.socket.try_clone()?.into())
     }
 }
 
-/// Sockets for datagrams that were opened, also those that workers are about to close.
-#[derive(Default)]
-pub(crate) struct UdpPlaces(Mutex<Vec<(SocketAddr, Weak<UdpBound>)>>);
-
-impl UdpPlaces {
-    /// Opens one. A listener may come back faster than workers see that it went: then this waits until its socket is
-    /// closed.
-    pub(crate) fn open(
-        &self,
-        address: SocketAddr,
-        open: impl Fn() -> io::Result<UdpBound>,
-    ) -> io::Result<Arc<UdpBound>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_ours = known.iter().any(|(at, _)| *at == address || overlaps(*at, address));
-        known.retain(|(_, bound)| bound.strong_count() > 0);
-        let until = Instant::now() + CLOSING_MAX;
-        let bound = loop {
-            match open() {
-                Err(e) if e.kind() == io::ErrorKind::AddrInUse && was_ours && Instant::now() < until => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                other => break Arc::new(other?),
-            }
-        };
-        known.push((bound.address, Arc::downgrade(&bound)));
-        Ok(bound)
-    }
+/// A socket of our own that may be in the way of another one.
+pub(super) struct Neighbour<'s> {
+    /// Where it was bound.
+    pub address: SocketAddr,
+    /// The socket.
+    pub socket: &'s Socket,
 }
 
-/// Workers close sockets at the end of what they do just then.
-const CLOSING_MAX: Duration = Duration::from_secs(1);
+/// The socket that the process before had under that name, or a new one.
+pub(super) fn obtain(
+    name: &str,
+    address: SocketAddr,
+    v6_only: bool,
+    own: &[Neighbour<'_>],
+    fds: &Fds,
+) -> io::Result<(Socket, Lease)> {
+    if let Some((socket, lease)) = fds.inherit(name) {
+        let socket = Socket::from(socket);
+        // A port of 0 is any.
+        let there = socket.local_addr()?.as_socket();
+        let fits = (there == Some(address) || address.port() == 0)
+            && socket.r#type()? == Type::DGRAM
+            && socket.set_nonblocking(true).is_ok();
+        if fits {
+            return Ok((socket, lease));
+        }
+    }
+    let socket = open(address, v6_only, own)?;
+    let lease = fds.hold(name, &socket);
+    Ok((socket, lease))
+}
 
-fn open(address: SocketAddr, v6_only: bool, own: &[Arc<UdpBound>]) -> io::Result<Socket> {
+fn open(address: SocketAddr, v6_only: bool, own: &[Neighbour<'_>]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -129,7 +91,7 @@ fn open(address: SocketAddr, v6_only: bool, own: &[Arc<UdpBound>]) -> io::Result
     // Only between our own sockets, and only now: a second process must be told that the address is in use.
     let overlapping: Vec<_> = own.iter().filter(|b| overlaps(address, b.address)).collect();
     let share = |on| -> io::Result<()> {
-        overlapping.iter().try_for_each(|b| b.share(on))?;
+        overlapping.iter().try_for_each(|b| b.socket.set_reuse_address(on))?;
         if overlapping.is_empty() { Ok(()) } else { socket.set_reuse_address(on) }
     };
     share(true)?;
@@ -140,7 +102,7 @@ fn open(address: SocketAddr, v6_only: bool, own: &[Arc<UdpBound>]) -> io::Result
 }
 
 /// True if the kernel would take one for the other.
-fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 

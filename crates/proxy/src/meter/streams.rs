@@ -37,16 +37,10 @@ pub(crate) enum Dropped {
     Unreachable,
     /// The kernel, or what waits for an endpoint, had no room.
     Full,
-    /// The listener was taken out just then.
-    Gone,
 }
 
-const DROPPED: [(Dropped, &str); 4] = [
-    (Dropped::Sessions, "sessions"),
-    (Dropped::Unreachable, "unreachable"),
-    (Dropped::Full, "full"),
-    (Dropped::Gone, "gone"),
-];
+const DROPPED: [(Dropped, &str); 3] =
+    [(Dropped::Sessions, "sessions"), (Dropped::Unreachable, "unreachable"), (Dropped::Full, "full")];
 
 /// Datagrams, there and back.
 #[derive(Debug, Default)]
@@ -143,7 +137,7 @@ mod tests {
         let expected = [("whole", 2), ("reset", 4), ("idle", 6), ("unreachable", 8), ("refused", 10)];
         assert_eq!(count.ended, expected);
         assert_eq!((count.received, count.sent, count.datagrams), (10, 0, (0, 6)));
-        let expected = [("sessions", 0), ("unreachable", 0), ("full", 4), ("gone", 0)];
+        let expected = [("sessions", 0), ("unreachable", 0), ("full", 4)];
         assert_eq!(count.dropped, expected);
     }
 }

@@ -31,6 +31,11 @@ fn what_is_carried_has_to_fit() {
         "{ forward: api, listeners: [web, db] }",
         &[&["wrong_listener routes.r.listeners.1", "`db` carries no HTTP"]],
     );
+    check(
+        "{ forward: pg, idel: 5s }",
+        "{ forward: api }",
+        &[&["unknown_key listeners.db.tcp.idel ", "`idle`"]],
+    );
     check("{ forward: pg, idle: 0s }", "{ forward: api }", &[&["out_of_range listeners.db.tcp.idle"]]);
     check("{ forward: pg, connect: 25h }", "{ forward: api }", &[&["out_of_range listeners.db.tcp.connect"]]);
 }
@@ -60,6 +65,8 @@ fn datagrams_have_their_own_listeners_upstreams_and_ports() {
     );
     check("udp: d, tcp: d", udp, &[&["no_effect listeners.dns.tcp", "forwards UDP"], &["wrong_upstream"]]);
     check("udp: d, limits: { connections: 5 }", udp, &[&["no_effect listeners.dns.limits"]]);
+    check("udp: { forward: d, session: 7 }", udp, &[&["unknown_key listeners.dns.udp.session ", "sessions"]]);
+    check("udp: { idle: 5s }", udp, &[&["listeners.dns.udp", "forward"]]);
     check("udp: { forward: d, sessions: 0 }", udp, &[&["value listeners.dns.udp.sessions"]]);
     check("udp: { forward: d, idle: 0s }", udp, &[&["out_of_range listeners.dns.udp.idle"]]);
     for key in ["health: {}", "pool: {}", "retries: {}", "timeouts: {}"] {
@@ -103,6 +110,11 @@ fn passthrough_is_by_names() {
     for bad in ["'*'", "a.*", "'[::1]'", "127.0.0.1", "a:443", "''"] {
         check(tls, &format!("{bad}: u"), &[&["bad_host listeners.l.passthrough", "by TLS"]]);
     }
+    check(
+        tls,
+        "a.b: { forward: u, conect: 1s }",
+        &[&["unknown_key listeners.l.passthrough.\"a.b\".conect", "`connect`"]],
+    );
     check(tls, "a.b: x", &[&["unknown_name listeners.l.passthrough.\"a.b\""]]);
     check(tls, "a.b: s", &[&["wrong_upstream listeners.l.passthrough.\"a.b\"", "passed on as it came"]]);
     check(", protocols: [h2]", "a.b: u", &[&["no_effect listeners.l.protocols", "forwards TCP"]]);

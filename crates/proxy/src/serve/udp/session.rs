@@ -9,7 +9,7 @@ use std::{
 };
 
 use evergate_contract::config::Name;
-use evergate_kit::deadline::{Deadline, Expired};
+use evergate_kit::deadline::{Clock, Deadline, Expired};
 use evergate_upstream::{
     Cluster,
     datagram::{self, Flow},
@@ -17,7 +17,7 @@ use evergate_upstream::{
 use rustix::{io::Errno, net::SendFlags};
 use tokio::io::Interest;
 
-use super::Port;
+use super::{Port, WAITING_ALL};
 use crate::{
     listen::Pair,
     meter::{Dropped, End, StreamMeter},
@@ -27,6 +27,8 @@ use crate::{
 const WAITING_MAX: usize = 16;
 /// And their bytes.
 const WAITING_BYTES: usize = 64 << 10;
+/// When the listener is over, what was asked within that time may still be answered.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// A client of a listener.
 pub(super) struct Session {
@@ -36,10 +38,15 @@ pub(super) struct Session {
     pub upstream: Name,
     flow: OnceCell<Flow>,
     waiting: RefCell<Vec<Box<[u8]>>>,
+    /// Bytes that wait, of all clients.
+    waiting_all: Rc<Cell<usize>>,
     /// The upstream as the newest snapshot has it; gone once it is not forwarded to.
     cluster: RefCell<Weak<Cluster>>,
     silence: Deadline,
     idle: Cell<Duration>,
+    clock: Rc<Clock>,
+    heard_ms: Cell<u64>,
+    closing: Cell<bool>,
     meter: Rc<StreamMeter>,
 }
 
@@ -51,9 +58,13 @@ impl Session {
             upstream,
             flow: OnceCell::new(),
             waiting: RefCell::default(),
+            waiting_all: port.waiting.clone(),
             cluster: RefCell::default(),
             silence: port.worker.clock.deadline(),
             idle: Cell::new(idle),
+            clock: port.worker.clock.clone(),
+            heard_ms: Cell::new(0),
+            closing: Cell::new(false),
             meter: port.meter.clone(),
         }
     }
@@ -97,15 +108,35 @@ impl Session {
     fn wait(&self, datagram: &[u8]) {
         let mut waiting = self.waiting.borrow_mut();
         let bytes: usize = waiting.iter().map(|waiting| waiting.len()).sum();
-        if waiting.len() < WAITING_MAX && bytes + datagram.len() <= WAITING_BYTES {
+        let all = self.waiting_all.get() + datagram.len();
+        if waiting.len() < WAITING_MAX && bytes + datagram.len() <= WAITING_BYTES && all <= WAITING_ALL {
             waiting.push(datagram.into());
+            self.waiting_all.set(all);
         } else {
             self.meter.dropped(Dropped::Full);
         }
     }
 
+    /// What waited.
+    fn take_waiting(&self) -> Vec<Box<[u8]>> {
+        let waiting = self.waiting.take();
+        let bytes: usize = waiting.iter().map(|datagram| datagram.len()).sum();
+        self.waiting_all.set(self.waiting_all.get().saturating_sub(bytes));
+        waiting
+    }
+
     fn alive(&self) {
-        self.silence.arm(self.idle.get());
+        if !self.closing.get() {
+            self.heard_ms.set(self.clock.now_ms());
+            self.silence.arm(self.idle.get());
+        }
+    }
+
+    /// The client can ask no more: only answers to what it has asked just now are waited for.
+    pub(super) fn close(&self, now_ms: u64) {
+        self.closing.set(true);
+        let silent = Duration::from_millis(now_ms.saturating_sub(self.heard_ms.get()));
+        self.silence.arm(self.idle.get().min(ANSWER_MAX).saturating_sub(silent));
     }
 
     /// Finds an endpoint, and carries what it answers until both are silent for too long, or nobody takes what is sent.
@@ -116,12 +147,12 @@ impl Session {
             Err(fault) => {
                 let cause = fault.cause.as_ref().map(tracing::field::display);
                 tracing::debug!(listener = %port.incarnation.name, code = fault.code(), cause, "no endpoint for datagrams");
-                self.waiting.take().iter().for_each(|_| self.meter.dropped(Dropped::Unreachable));
+                self.take_waiting().iter().for_each(|_| self.meter.dropped(Dropped::Unreachable));
                 return self.meter.ended(End::Unreachable);
             }
         };
         drop(cluster);
-        for datagram in self.waiting.take() {
+        for datagram in self.take_waiting() {
             if !self.send(&datagram) {
                 self.meter.dropped(Dropped::Unreachable);
             }
