@@ -9,6 +9,7 @@ pub mod channel;
 pub mod child;
 pub mod core;
 mod inherit;
+mod lean;
 pub mod message;
 pub mod notify;
 mod pid_file;

@@ -29,6 +29,7 @@ use crate::{
     channel::Channel,
     core::{Binary, ChildId, Effect, End, Event, Moment, Signal, Supervisor},
     inherit::{Named, take},
+    lean,
     message::{ToChild, ToParent},
     notify::notify,
     pid_file::PidFile,
@@ -81,6 +82,7 @@ pub fn run(options: Options, variable: impl Fn(&str) -> Option<String>) -> io::R
     driver.carry_out(effects);
     // A child may have ended while this process became another program.
     driver.reap();
+    lean::forget_text();
     while driver.exit.is_none() {
         driver.turn()?;
     }
