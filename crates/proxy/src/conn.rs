@@ -22,6 +22,12 @@ use crate::{
     view::View,
 };
 
+/// How long an idle HTTP/1 connection that is to end waits for a request that may be under way, to answer it with
+/// `Connection: close`: HTTP/1 has no other way to say so (RFC 9112 §9.6).
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
+/// The same, where nobody is in a hurry: a client that stalls for longer while it sends may find its connection closed.
+const PATIENT_WAIT: Duration = Duration::from_secs(10);
+
 /// The listener's limits and timeouts, in a form that is cheap to look at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -85,7 +91,8 @@ pub(crate) struct Conn {
     protocol: Cell<Option<Protocol>>,
     settings: Cell<(u64, Settings)>,
     alt_svc: RefCell<Option<HeaderValue>>,
-    closing: Cell<bool>,
+    /// Present: it is to end, and waits so long for a request that may be under way.
+    closing: Cell<Option<Duration>>,
     waker: RefCell<Option<Waker>>,
     /// What it carries, and who serves it.
     pub load: Load,
@@ -138,7 +145,7 @@ impl Conn {
             protocol: Cell::new(None),
             settings: Cell::new((0, settings)),
             alt_svc: RefCell::new(None),
-            closing: Cell::new(false),
+            closing: Cell::new(None),
             waker: RefCell::new(None),
             load: Load::default(),
             holds: RefCell::default(),
@@ -268,9 +275,18 @@ impl Conn {
         }
     }
 
-    /// The current request is to be the last: `Connection: close`, or GOAWAY; an idle connection ends now.
+    /// The current request is to be the last: `Connection: close`, or GOAWAY; an idle connection ends soon.
     pub(crate) fn close_politely(&self) {
-        self.closing.set(true);
+        self.close_after(LAST_REQUEST_WAIT);
+    }
+
+    /// The same, where nobody is in a hurry.
+    pub(crate) fn close_patiently(&self) {
+        self.close_after(PATIENT_WAIT);
+    }
+
+    fn close_after(&self, wait: Duration) {
+        self.closing.set(Some(wait));
         self.wake();
     }
 
@@ -284,13 +300,13 @@ impl Conn {
     /// True once it is to end.
     #[must_use]
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.get()
+        self.closing.get().is_some()
     }
 
-    /// Ready once it is to end; else the task is woken then.
-    pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.closing.get() {
-            return Poll::Ready(());
+    /// Ready once it is to end, with the time for which an idle one waits for a last request; else the task is woken then.
+    pub(crate) fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<Duration> {
+        if let Some(wait) = self.closing.get() {
+            return Poll::Ready(wait);
         }
         self.wakes(cx);
         Poll::Pending

@@ -215,6 +215,7 @@ async fn by_first_bytes(
     conn: &Conn,
     (deadline, begun): (&Deadline, Duration),
 ) -> Option<Protocol> {
+    let mut closing = false;
     loop {
         let seen = wire.input.len().min(PREFACE.len());
         if wire.input.get(..seen) != PREFACE.get(..seen) {
@@ -223,7 +224,7 @@ async fn by_first_bytes(
         if seen == PREFACE.len() {
             return Some(Protocol::Http2);
         }
-        let closing = std::future::poll_fn(|cx| conn.poll_closing(cx));
+        let closes = std::future::poll_fn(|cx| conn.poll_closing(cx));
         tokio::select! {
             biased;
             read = deadline.guard(wire.fill()) => match read {
@@ -231,7 +232,10 @@ async fn by_first_bytes(
                 Ok(Ok(n)) if n > 0 => {}
                 _ => return None,
             },
-            () = closing, if wire.input.is_empty() => return Some(Protocol::Http1),
+            wait = closes, if !closing && wire.input.is_empty() => {
+                closing = true;
+                deadline.arm(wait);
+            }
         }
     }
 }

@@ -220,7 +220,7 @@ impl Worker {
             for (at, conn) in goodbyes {
                 tokio::time::sleep_until(began + at).await;
                 if let Some(conn) = conn.upgrade() {
-                    conn.close_politely();
+                    conn.close_patiently();
                 }
             }
         });

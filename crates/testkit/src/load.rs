@@ -51,6 +51,18 @@ impl Client {
         Client { door, manner, asks: vec![ask], check: Arc::new(is_ok), pause: Duration::from_millis(1) }
     }
 
+    /// By what way it asks, for a failure.
+    fn how(&self, reused: bool) -> String {
+        let protocol = match (self.door.h3, self.door.h2) {
+            (true, _) => "HTTP/3",
+            (false, true) => "HTTP/2",
+            (false, false) => "HTTP/1.1",
+        };
+        let tls = if self.door.tls.is_some() { "over TLS" } else { "in clear text" };
+        let connection = if reused { "on a kept connection" } else { "on a new connection" };
+        format!("by {protocol} {tls} {connection}")
+    }
+
     /// Wants something else.
     #[must_use]
     pub fn checking(
@@ -271,13 +283,15 @@ impl Work {
                 if reused {
                     self.outcome.reconnects += 1;
                 }
-                return self.outcome.fail(format!("{} {}: {failure:?}", ask.method, ask.target));
+                let how = self.client.how(reused);
+                return self.outcome.fail(format!("{} {} {how}: {failure:?}", ask.method, ask.target));
             }
         };
         self.outcome.answered += 1;
         self.answered.fetch_add(1, Ordering::AcqRel);
         if let Err(why) = (self.client.check)(&answer) {
-            self.outcome.fail(format!("{} {}: {why}", ask.method, ask.target));
+            let how = self.client.how(reused);
+            self.outcome.fail(format!("{} {} {how}: {why}", ask.method, ask.target));
         }
         if let Some(revision) = answer.fields.get("x-rev").and_then(|r| r.parse().ok()) {
             self.outcome.revision(revision, Answered::once(Instant::now()));

@@ -38,8 +38,6 @@ static UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 
 /// An unread body up to this is read and forgotten so that the connection can go on; beyond it, closing is cheaper.
 const SKIP_MAX: u64 = 64 << 10;
-/// How long a connection that is to end waits for a request that may be under way, to answer it with `Connection: close`.
-const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 /// How long what a client still sends is read after our last word, so that a reset does not overtake it.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
@@ -138,9 +136,9 @@ impl H1 {
             match std::future::poll_fn(|cx| self.poll_more(cx, conn, begun || closing)).await {
                 More::Read(Ok(n)) if n > 0 => {}
                 More::Read(_) => return Err(End::Quiet),
-                More::Closing => {
+                More::Closing(wait) => {
                     closing = true;
-                    self.reading.arm(LAST_REQUEST_WAIT);
+                    self.reading.arm(wait.min(settings.idle_timeout));
                 }
                 More::Expired if begun => return Err(End::Fault(FaultKind::ClientTimeout)),
                 More::Expired => return Err(End::Quiet),
@@ -152,8 +150,8 @@ impl H1 {
         if let Poll::Ready(read) = self.wire.borrow_mut().poll_fill(cx) {
             return Poll::Ready(More::Read(read));
         }
-        if !busy && conn.poll_closing(cx).is_ready() {
-            return Poll::Ready(More::Closing);
+        if !busy && let Poll::Ready(wait) = conn.poll_closing(cx) {
+            return Poll::Ready(More::Closing(wait));
         }
         self.reading.poll_expired(cx).map(|Expired| More::Expired)
     }
@@ -356,7 +354,7 @@ impl H1 {
 /// What came while waiting for a head.
 enum More {
     Read(io::Result<usize>),
-    Closing,
+    Closing(Duration),
     Expired,
 }
 

@@ -139,7 +139,7 @@ impl Session {
             }
             stream = self.quic.accept_uni() => stream.map_or(Event::End, Event::Notes),
             () = self.quiet.notified() => Event::Quiet,
-            () = poll_fn(|cx| self.conn.poll_closing(cx)), if stage == Stage::Open => Event::Closing,
+            _ = poll_fn(|cx| self.conn.poll_closing(cx)), if stage == Stage::Open => Event::Closing,
             _ = poll_fn(|cx| deadline.poll_expired(cx)) => Event::Expired,
         }
     }

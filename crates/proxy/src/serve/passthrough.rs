@@ -38,7 +38,7 @@ pub(super) async fn sort(
         tracing::debug!(peer = %conn.peer(), %why, "passes nothing on");
         worker.meter.streams(&conn.incarnation().name).ended(End::Refused);
     };
-    let hello = match read(conn, wire, deadline).await {
+    let hello = match read(wire, deadline).await {
         Ok(hello) => hello?,
         // Whatever is spoken is carried, if all is.
         Err(HelloError::NotTls) if entrance.tcp.is_some() && entrance.tls.is_none() => {
@@ -67,20 +67,15 @@ pub(super) async fn sort(
     }
 }
 
-/// `Ok(None)`: the client is gone or too slow, or is to go and has said nothing so far.
-async fn read(conn: &Conn, wire: &mut Wire, deadline: &Deadline) -> Result<Option<Hello>, HelloError> {
+/// `Ok(None)`: the client is gone or too slow. One that is to go and has said nothing so far may be about to.
+async fn read(wire: &mut Wire, deadline: &Deadline) -> Result<Option<Hello>, HelloError> {
     loop {
         if let Some(hello) = hello::peek(&wire.input)? {
             return Ok(Some(hello));
         }
-        let closing = std::future::poll_fn(|cx| conn.poll_closing(cx));
-        tokio::select! {
-            biased;
-            read = deadline.guard(wire.fill()) => match read {
-                Ok(Ok(n)) if n > 0 => {}
-                _ => return Ok(None),
-            },
-            () = closing, if wire.input.is_empty() => return Ok(None),
+        match deadline.guard(wire.fill()).await {
+            Ok(Ok(n)) if n > 0 => {}
+            _ => return Ok(None),
         }
     }
 }
