@@ -432,6 +432,12 @@ pub(crate) const CASES: &[Case] = &[
         "HEADERS 1 H @post; 400* DATA 1 P 0x03 zeros:3",
         "GOAWAY ENHANCE_YOUR_CALM",
     ),
+    (
+        "10.5",
+        "a block that unfolds far beyond the limit",
+        "HEADERS 1 SH @get kept:3000; HEADERS 3 SH @get again:100",
+        "GOAWAY ENHANCE_YOUR_CALM",
+    ),
     ("10.5", "many PRIORITYs", "400* PRIORITY 1 - zeros:5", "GOAWAY ENHANCE_YOUR_CALM"),
     ("10.5", "many unknown frames", "400* KIND99 1 - zeros:1", "GOAWAY ENHANCE_YOUR_CALM"),
     (

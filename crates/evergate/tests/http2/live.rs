@@ -29,6 +29,11 @@ async fn settings(raw: &mut Raw) -> Frame {
     told
 }
 
+/// Requests that are worked on.
+async fn active(stand: &Stand) -> Option<f64> {
+    stand.gate.metric("gateway_active_requests").await
+}
+
 async fn send(raw: &mut Raw, frames: &str) {
     for piece in script(frames) {
         raw.send(&piece).await;
@@ -187,6 +192,9 @@ async fn the_table_of_headers() {
 async fn pings() {
     let mut stand = stand(json!({})).await;
     let mut silent = Raw::connect(&stand.door()).await;
+    let mut waiting = Raw::connect(&stand.door()).await;
+    send(&mut waiting, "HEADERS 1 SH @post x-do=hold").await;
+    stand.gate.until("it is under way", async || active(&stand).await == Some(1.0)).await;
     let mut alive = Raw::connect(&stand.door()).await;
     change(&mut stand, json!({ "ping": { "interval": "20ms", "timeout": "300ms" } })).await;
     // Both were open before; one answers.
@@ -198,6 +206,9 @@ async fn pings() {
     let asked = silent.until(|f| f.kind == "PING").await;
     assert!(asked.is_some(), "a PING before the end");
     assert!(silent.until(|_| false).await.is_none(), "the end");
+    // Whoever waits for an answer as well; nobody works on it any longer.
+    assert!(waiting.until(|f| f.kind == "HEADERS").await.is_none(), "the end");
+    stand.gate.until("nothing is in flight", async || active(&stand).await == Some(0.0)).await;
     change(&mut stand, json!({ "ping": null })).await;
     // The last one may have been sent before.
     let mut quiet = Raw::connect(&stand.door()).await;
@@ -226,12 +237,7 @@ async fn how_many_requests_may_be_cancelled() {
     send(&mut raw, &cancelled(20, 71)).await;
     raw.verdict("GOAWAY ENHANCE_YOUR_CALM").await.unwrap();
     // What was cancelled is not worked on: its upstream connections are closed, none is held.
-    stand
-        .gate
-        .until("nothing is in flight", async || {
-            stand.gate.metric("gateway_active_requests").await == Some(0.0)
-        })
-        .await;
+    stand.gate.until("nothing is in flight", async || active(&stand).await == Some(0.0)).await;
 }
 
 #[tokio::test]

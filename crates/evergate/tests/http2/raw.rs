@@ -141,7 +141,7 @@ pub(crate) fn get(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 ///
 /// Flags: `S` end of stream, `H` end of headers, `P` padded, `R` priority, `A` acknowledgement, `-` none. Payloads:
 /// `@get` and `@post` (to `/here` and to the backend), `name=value` a field, `0x…` bytes, `zeros:N`, `text:…`,
-/// `long:N` a field whose value has N bytes.
+/// `long:N` a field whose value has N bytes, `kept:N` the same into the table, `again:N` the newest of the table N times.
 pub(crate) fn script(text: &str) -> Vec<Vec<u8>> {
     text.split(';').map(str::trim).filter(|line| !line.is_empty()).flat_map(line).collect()
 }
@@ -196,6 +196,12 @@ fn payload(word: &str) -> Vec<u8> {
     }
     if let Some(n) = word.strip_prefix("long:") {
         return field("x-long", &"x".repeat(number(n)));
+    }
+    if let Some(n) = word.strip_prefix("kept:") {
+        return [&[0x40], &field("x-kept", &"x".repeat(number(n)))[1..]].concat();
+    }
+    if let Some(n) = word.strip_prefix("again:") {
+        return vec![0xbe; number(n)];
     }
     // `_` is a blank, since words end there.
     let (name, value) = word.rsplit_once('=').expect("a field");

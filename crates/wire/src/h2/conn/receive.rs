@@ -171,8 +171,8 @@ impl Conn {
             return Err(Fatal(Reason::PROTOCOL_ERROR, "DATA on an idle stream"));
         }
         match self.closed.how(id) {
-            // On its way when we reset it.
-            Some(Gone::ByUs) => Ok(()),
+            // On its way when we reset it; a window's worth of it, at most.
+            Some(Gone::ByUs) => self.idle_frame(1),
             _ => self.stream_error(id, Reason::STREAM_CLOSED, "DATA on a closed stream", out),
         }
     }
@@ -237,7 +237,7 @@ impl Conn {
     fn headers_on_closed(&mut self, id: u32, text: &[u8], out: &mut impl Out) -> Taken {
         self.skip(text)?;
         match self.closed.how(id) {
-            Some(Gone::ByUs) => Ok(()),
+            Some(Gone::ByUs) => self.idle_frame(1),
             Some(Gone::ByPeer) => {
                 self.stream_error(id, Reason::STREAM_CLOSED, "HEADERS on a stream that was reset", out)
             }
@@ -261,7 +261,7 @@ impl Conn {
         if let Farewell::Last(_) = self.farewell {
             // The client has been told that this is not looked at; what follows it is let pass too.
             self.closed.push(id, Gone::ByUs);
-            return Ok(());
+            return self.idle_frame(1);
         }
         let most = self.streams_max() as usize;
         let crowd = self.streams.held() >= 2 * most;

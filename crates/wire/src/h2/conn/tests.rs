@@ -261,6 +261,22 @@ fn a_goodbye_lets_what_is_on_its_way_in() {
 }
 
 #[test]
+fn what_comes_behind_an_answer_has_a_bound() {
+    let mut pair = Pair::new();
+    let (_, theirs) = pair.open(Method::POST, None, false);
+    let parts = ResponseParts::new(http::StatusCode::NO_CONTENT);
+    pair.server.respond(theirs, &parts, None, true, &mut pair.to_client);
+    pair.server.release(theirs, &mut pair.to_client);
+    let mut late = |frames: usize| {
+        let mut input = BytesMut::from(&[0, 0, 1, kind::DATA, 0, 0, 0, 0, 1, b'x'].repeat(frames)[..]);
+        pair.server.receive(&mut input, 0, &mut pair.to_client);
+        pair.server.end()
+    };
+    assert_eq!(late(90), None);
+    assert!(matches!(late(20), Some(Failure::Broken(Reason::ENHANCE_YOUR_CALM, _))));
+}
+
+#[test]
 fn who_never_answers_a_goodbye_gains_nothing() {
     let mut pair = Pair::new();
     pair.server.say_goodbye(1_000, &mut pair.to_client);
