@@ -7,6 +7,7 @@
 mod conf;
 mod h2;
 mod hello;
+mod http3;
 mod reload;
 mod router;
 mod site;
@@ -16,7 +17,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its binary and of its folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("yaml", conf::yaml),
     ("toml", conf::toml),
     ("json", conf::json),
@@ -31,6 +32,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("hpack", h2::hpack),
     ("h2_server", h2::server),
     ("h2_client", h2::client),
+    ("http3", http3::http3),
     ("route", router::route),
     ("rewrite", router::rewrite),
     ("site", site::site),
