@@ -72,6 +72,10 @@ impl Follow for Doors {
         taking.chain(&*self.finishing.borrow()).map(|carrying| carrying.open()).sum()
     }
 
+    fn end(&self) {
+        self.quic.end();
+    }
+
     fn cut(&self, what: Carries) {
         if what == Carries::Tunnel {
             self.finishing.borrow().iter().for_each(|carrying| carrying.tell(Order::Cut));

@@ -76,6 +76,7 @@ pub(crate) fn run(
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         serve(&worker, &mut inbox).await;
+        worker.end().await;
         worker.outbox.close();
     });
     // No message is taken any more: who asks this worker to stay must see that it is gone.

@@ -41,6 +41,9 @@ impl Rank {
     }
 }
 
+/// Turns of all tasks before a thread ends: what was said last goes from one task to the next, and out.
+const LAST_TURNS: usize = 4;
+
 /// What follows each snapshot that a worker takes over.
 pub(crate) trait Follow {
     /// Does what the snapshot says from now on.
@@ -51,6 +54,9 @@ pub(crate) trait Follow {
 
     /// Ends what is open here and carries this.
     fn cut(&self, what: Carries);
+
+    /// The thread ends after its tasks have had a few more turns: says goodbye where nobody else would.
+    fn end(&self);
 }
 
 /// A worker, as its tasks see it.
@@ -224,6 +230,14 @@ impl Worker {
                 }
             }
         });
+    }
+
+    /// The last thing that is done here.
+    pub(crate) async fn end(&self) {
+        self.doors.end();
+        for _ in 0..LAST_TURNS {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Ends connections that carry this.

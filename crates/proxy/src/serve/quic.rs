@@ -13,7 +13,8 @@ use std::{
 };
 
 use evergate_contract::config::{Name, Protocol};
-use quinn::{Endpoint, Incoming, ServerConfig};
+use evergate_wire::h3::code;
+use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
 use tokio::sync::Notify;
 
 use super::{h3, registered};
@@ -42,6 +43,8 @@ struct Door {
     /// The listener that takes new connections; nobody's while the endpoint only finishes what it has.
     listener: RefCell<Option<Name>>,
     changed: Notify,
+    /// While it is open.
+    endpoint: RefCell<Option<Endpoint>>,
     handshakes: Cell<usize>,
 }
 
@@ -69,6 +72,7 @@ impl QuicDoors {
                 socket,
                 listener: RefCell::new(Some(name.clone())),
                 changed: Notify::new(),
+                endpoint: RefCell::new(None),
                 handshakes: Cell::new(0),
             });
             doors.insert(key, door.clone());
@@ -81,6 +85,17 @@ impl QuicDoors {
                 serve(&worker, &door, first, again).await;
                 table.borrow_mut().remove(&key);
             });
+        }
+    }
+}
+
+impl QuicDoors {
+    /// The thread ends: whoever is still connected is told, since no kernel does it for us.
+    pub(crate) fn end(&self) {
+        for door in self.0.borrow().values() {
+            if let Some(endpoint) = &*door.endpoint.borrow() {
+                endpoint.close(VarInt::from_u32(code::NO_ERROR), b"");
+            }
         }
     }
 }
@@ -109,6 +124,12 @@ async fn serve(
         }
         opened = again();
     };
+    door.endpoint.replace(Some(endpoint.clone()));
+    take(worker, door, &endpoint).await;
+    door.endpoint.replace(None);
+}
+
+async fn take(worker: &Rc<Worker>, door: &Rc<Door>, endpoint: &Endpoint) {
     loop {
         let unwanted = door.listener.borrow().is_none();
         tokio::select! {
