@@ -217,3 +217,39 @@ async fn resets_without_end_cost_nothing() {
         })
         .await;
 }
+
+/// What the answer is to a body of which a byte comes now and then; nothing if it goes on for so many bytes.
+async fn drip(raw: &Raw, bytes: usize) -> Option<u16> {
+    let (mut send, recv) = raw.open(&request(&[])).await;
+    let mut end = std::pin::pin!(raw.end(recv));
+    for _ in 0..bytes {
+        // Once the answer is there, nobody wants the rest.
+        let _ = send.write_all(&frame(DATA, b"a")).await;
+        tokio::select! {
+            end = &mut end => return Some(end.status()),
+            () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+        }
+    }
+    let _ = send.finish();
+    assert_eq!(end.await.status(), 200);
+    None
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_given_up() {
+    let mut stand = stand(json!({})).await;
+    let crowd = stand.bystanders().await;
+    let (raw, _control) = Raw::greeted(&stand).await;
+    let mut kept = door(&stand).connect().await.unwrap();
+    assert_eq!(drip(&raw, 50).await, None, "without a rate");
+    let pace = json!({ "limits": { "body_rate": "1MiB" }, "timeouts": { "body": "60s", "grace": "300ms" } });
+    stand.apply(json!({ "listeners": { "tls": pace } })).await;
+    assert_eq!(drip(&raw, 100_000).await, Some(408), "bytes that come do not help");
+    // Who keeps up is left alone, however much it is, also on a connection that was open before.
+    for _ in 0..2 {
+        assert_eq!(kept.ask(&Ask::post("/", vec![b'a'; 3_000_000])).await.unwrap().status, 200);
+    }
+    stand.apply(json!({ "listeners": { "tls": { "limits": { "body_rate": null } } } })).await;
+    assert_eq!(drip(&raw, 50).await, None, "only silence counts");
+    crowd.stop().await.assert_unnoticed();
+}
