@@ -93,6 +93,7 @@ pub(crate) struct Conn {
     alt_svc: RefCell<Option<HeaderValue>>,
     /// Present: it is to end, and waits so long for a request that may be under way.
     closing: Cell<Option<Duration>>,
+    told: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// What it carries, and who serves it.
     pub load: Load,
@@ -146,6 +147,7 @@ impl Conn {
             settings: Cell::new((0, settings)),
             alt_svc: RefCell::new(None),
             closing: Cell::new(None),
+            told: Cell::new(false),
             waker: RefCell::new(None),
             load: Load::default(),
             holds: RefCell::default(),
@@ -268,11 +270,15 @@ impl Conn {
         })
     }
 
-    /// Lets a connection look at its listener's settings that does not do so at each request anyway.
+    /// Its listener has other settings: lets it look at them also if no request comes.
     pub(crate) fn tell_of_settings(&self) {
-        if self.protocol.get() == Some(Protocol::Http2) {
-            self.wake();
-        }
+        self.told.set(true);
+        self.wake();
+    }
+
+    /// True once after it was told of settings.
+    pub(crate) fn take_told(&self) -> bool {
+        self.told.take()
     }
 
     /// The current request is to be the last: `Connection: close`, or GOAWAY; an idle connection ends soon.

@@ -4,6 +4,7 @@ mod announced;
 mod h1;
 mod h2;
 mod h3;
+mod idle;
 mod passthrough;
 mod quic;
 mod stream;
@@ -11,16 +12,17 @@ mod taking;
 mod tunnel;
 mod udp;
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::BytesMut;
 use evergate_contract::config::{Carried, Others, Protocol};
-use evergate_kit::deadline::Deadline;
+use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{Plain, Socket, Stream, Wire, h2::PREFACE};
 pub(crate) use quic::QuicDoors;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
+use idle::Idle;
 use passthrough::Passed;
 pub(crate) use udp::{Carrying, Order, carry as carry_datagrams};
 
@@ -160,13 +162,10 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
         Some(_) => Protocol::Http1,
         None if !http2 => Protocol::Http1,
         None if !http1 => Protocol::Http2,
-        None => {
-            deadline.arm(settings.idle_timeout);
-            match by_first_bytes(&mut wire, conn, (&deadline, settings.handshake_timeout)).await {
-                Some(protocol) => protocol,
-                None => return,
-            }
-        }
+        None => match by_first_bytes(worker, &mut wire, conn, &deadline).await {
+            Some(protocol) => protocol,
+            None => return,
+        },
     };
     conn.speaks(protocol);
     match protocol {
@@ -209,33 +208,56 @@ async fn expected(stream: &Plain, conn: &Conn, entrance: &Entrance, deadline: &D
     conn.count_for_client(settings.per_client)
 }
 
-/// Reads until it is clear what the client speaks, for `begun` after its first byte. `None`: it is gone, or took too long.
+/// Reads until it is clear what the client speaks, for so long after its first byte as a handshake may take. `None`: it is
+/// gone, or took too long.
 async fn by_first_bytes(
+    worker: &Rc<Worker>,
     wire: &mut Wire,
     conn: &Conn,
-    (deadline, begun): (&Deadline, Duration),
+    deadline: &Deadline,
 ) -> Option<Protocol> {
     let mut closing = false;
+    let idle = Idle::default();
+    idle.begin(worker, conn, deadline);
     loop {
-        let seen = wire.input.len().min(PREFACE.len());
-        if wire.input.get(..seen) != PREFACE.get(..seen) {
+        let seen = wire.input.len();
+        let compared = seen.min(PREFACE.len());
+        if wire.input.get(..compared) != PREFACE.get(..compared) {
             return Some(Protocol::Http1);
         }
-        if seen == PREFACE.len() {
+        if compared == PREFACE.len() {
             return Some(Protocol::Http2);
         }
-        let closes = std::future::poll_fn(|cx| conn.poll_closing(cx));
-        tokio::select! {
-            biased;
-            read = deadline.guard(wire.fill()) => match read {
-                Ok(Ok(n)) if n > 0 && n == wire.input.len() => deadline.arm(begun),
-                Ok(Ok(n)) if n > 0 => {}
-                _ => return None,
-            },
-            wait = closes, if !closing && wire.input.is_empty() => {
+        let read = poll_fn(|cx| {
+            if let Poll::Ready(read) = wire.poll_fill(cx) {
+                return Poll::Ready(First::Read(read.unwrap_or(0)));
+            }
+            if closing || seen > 0 {
+                return deadline.poll_expired(cx).map(|Expired| First::Read(0));
+            }
+            if let Poll::Ready(wait) = conn.poll_closing(cx) {
+                return Poll::Ready(First::Closing(wait));
+            }
+            idle.poll_over(cx, worker, conn, deadline).map(|Expired| First::Read(0))
+        });
+        match read.await {
+            First::Closing(wait) => {
                 closing = true;
                 deadline.arm(wait);
             }
+            First::Read(0) => return None,
+            First::Read(n) if n == wire.input.len() => {
+                deadline.arm(conn.settings(&worker.view()).handshake_timeout);
+            }
+            First::Read(_) => {}
         }
     }
+}
+
+/// What happens before it is clear what a client speaks.
+enum First {
+    /// So many bytes; none once it is gone, or takes too long.
+    Read(usize),
+    /// The connection is to end after so long.
+    Closing(Duration),
 }

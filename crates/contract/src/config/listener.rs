@@ -145,7 +145,8 @@ pub struct Timeouts {
     pub handshake: Span,
     /// From the first byte of a request to the end of its headers; later answers 408. 1ms to 24h.
     pub header: Span,
-    /// A kept-alive connection without a request is closed after this. 1ms to 24h.
+    /// A kept-alive connection without a request is closed after this; a change holds at once, also for those that are
+    /// idle already. 1ms to 24h.
     pub idle: Span,
     /// Longest silence while a body is read from or written to the client. 1ms to 24h.
     pub body: Span,

@@ -8,6 +8,7 @@ use evergate_testkit::{
     ports,
 };
 use serde_json::json;
+use tokio::io::AsyncReadExt;
 
 use crate::BIN;
 
@@ -386,5 +387,47 @@ async fn timeouts_of_a_listener_change() {
     conn.ask(&Ask::get("/")).await.unwrap();
     conn.closed().await.unwrap();
     assert!(conn.over(), "GOAWAY before the end");
+    crowd.stop().await.assert_unnoticed();
+}
+
+/// Also those that wait already, without another request.
+#[tokio::test]
+async fn a_changed_idle_timeout_reaches_who_is_idle() {
+    let mut stand = Stand::new(BIN).await;
+    let crowd = stand.bystanders().await;
+    let protocols = json!({ "listeners": { "tls": { "protocols": ["h3", "h2", "http/1.1"] } } });
+    stand.apply(protocols).await;
+    let idle = |idle: &str| {
+        let timeouts = json!({ "timeouts": { "idle": idle } });
+        json!({ "listeners": { "clear": timeouts, "tls": timeouts } })
+    };
+    let doors =
+        [stand.door(), stand.door().h2(), stand.tls_door(), stand.tls_door().h2(), stand.tls_door().h3()];
+    let open = async || {
+        let mut open = Vec::new();
+        for door in &doors {
+            let mut conn = door.connect().await.unwrap();
+            assert_eq!(conn.ask(&Ask::get("/")).await.unwrap().status, 200);
+            open.push(conn);
+        }
+        open
+    };
+    stand.apply(idle("1h")).await;
+    let conns = open().await;
+    // One that has said nothing so far.
+    let (mut silent, _) = stand.door().dial().await.unwrap();
+    stand.apply(idle("200ms")).await;
+    for mut conn in conns {
+        conn.closed().await.unwrap();
+    }
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+
+    stand.apply(idle("2s")).await;
+    let conns = open().await;
+    stand.apply(idle("1h")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    for mut conn in conns {
+        assert_eq!(conn.ask(&Ask::get("/")).await.unwrap().status, 200, "longer, too");
+    }
     crowd.stop().await.assert_unnoticed();
 }

@@ -24,7 +24,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use inbound::Inbound;
 use tokio::io::AsyncWrite;
 
-use super::{taking::Taking, tunnel};
+use super::{idle::Idle, taking::Taking, tunnel};
 use crate::{
     conn::{Conn, Settings},
     exchange::{self, Answer, Request},
@@ -48,6 +48,7 @@ pub(super) struct H1 {
     /// The client waits for `100 Continue` before it sends its body.
     expects: Cell<bool>,
     reading: Deadline,
+    idle: Idle,
     taking: Taking,
     body_timeout: Cell<Duration>,
     worker: Rc<Worker>,
@@ -68,6 +69,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
         decoder: RefCell::new(Decoder::new(BodyLength::Fixed(0))),
         expects: Cell::new(false),
         reading,
+        idle: Idle::default(),
         taking: Taking::new(&worker.clock),
         body_timeout: Cell::new(Duration::ZERO),
         worker: worker.clone(),
@@ -114,7 +116,7 @@ impl H1 {
         let mut scan = Scan::default();
         let mut begun = false;
         let mut closing = false;
-        self.reading.arm(settings.idle_timeout);
+        self.idle.begin(&self.worker, conn, &self.reading);
         loop {
             {
                 let input = &mut self.wire.borrow_mut().input;
@@ -150,10 +152,13 @@ impl H1 {
         if let Poll::Ready(read) = self.wire.borrow_mut().poll_fill(cx) {
             return Poll::Ready(More::Read(read));
         }
-        if !busy && let Poll::Ready(wait) = conn.poll_closing(cx) {
+        if busy {
+            return self.reading.poll_expired(cx).map(|Expired| More::Expired);
+        }
+        if let Poll::Ready(wait) = conn.poll_closing(cx) {
             return Poll::Ready(More::Closing(wait));
         }
-        self.reading.poll_expired(cx).map(|Expired| More::Expired)
+        self.idle.poll_over(cx, &self.worker, conn, &self.reading).map(|Expired| More::Expired)
     }
 
     async fn exchange(self: &Rc<Self>, conn: &Rc<Conn>, head: RequestHead) -> Next {

@@ -24,6 +24,7 @@ use pulse::Pulse;
 
 use super::{
     h1::{LINGER, refusal},
+    idle::Idle,
     taking::Taking,
 };
 use crate::{
@@ -39,7 +40,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, dead
     // No view outlives this line: a connection without a request holds no snapshot.
     let link = Link::new(Role::Server, limits(conn, &worker.view()), wire);
     let pulse = Pulse::new(worker.clock.deadline());
-    let driver = Driver { worker, conn, link, deadline, pulse, settings: 0, streams: Rc::default() };
+    let idle = Idle::default();
+    let driver = Driver { worker, conn, link, deadline, idle, pulse, settings: 0, streams: Rc::default() };
     driver.run().await;
 }
 
@@ -68,6 +70,7 @@ struct Driver<'a> {
     conn: &'a Rc<Conn>,
     link: Link,
     deadline: Deadline,
+    idle: Idle,
     pulse: Pulse,
     /// The view whose settings the client knows.
     settings: u64,
@@ -135,17 +138,20 @@ impl Driver<'_> {
             *was_busy = true;
             return Poll::Pending;
         }
-        if *was_busy {
-            *was_busy = false;
+        let begins = std::mem::replace(was_busy, false);
+        let is_idle = !goodbye && self.link.heard() > 0;
+        if begins && is_idle {
+            self.idle.begin(self.worker, self.conn, &self.deadline);
+        } else if begins {
             let settings = self.conn.settings(&self.worker.view());
             let is_new = self.link.heard() == 0;
-            self.deadline.arm(match (goodbye, is_new) {
-                (_, true) => settings.handshake_timeout,
-                (true, false) => settings.header_timeout,
-                (false, false) => settings.idle_timeout,
-            });
+            self.deadline.arm(if is_new { settings.handshake_timeout } else { settings.header_timeout });
         }
-        self.deadline.poll_expired(cx).map(|Expired| Happened::Idle)
+        let over = match is_idle {
+            true => self.idle.poll_over(cx, self.worker, self.conn, &self.deadline),
+            false => self.deadline.poll_expired(cx),
+        };
+        over.map(|Expired| Happened::Idle)
     }
 
     /// Tells the client what has changed since.

@@ -9,6 +9,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     rc::Rc,
+    task::Context,
     time::Duration,
 };
 
@@ -18,6 +19,7 @@ use evergate_wire::h3::{self, code, stream};
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::Notify;
 
+use super::idle::Idle;
 use crate::{conn::Conn, worker::Worker};
 
 /// No client has a stream of this number or a later one: what comes is still answered (RFC 9114 §5.2).
@@ -92,18 +94,17 @@ impl Session {
 
     async fn accept(self: &Rc<Self>, mut control: SendStream, deadline: Deadline) {
         let (mut stage, mut next, mut was_busy) = (Stage::Open, 0, true);
+        let idle = Idle::default();
         loop {
             let busy = self.requests.get() > 0;
             match stage {
                 Stage::Open if busy => deadline.disarm(),
-                Stage::Open if was_busy => {
-                    deadline.arm(self.conn.settings(&self.worker.view()).idle_timeout);
-                }
+                Stage::Open if was_busy => idle.begin(&self.worker, &self.conn, &deadline),
                 Stage::Last(_) if !busy => return,
                 _ => {}
             }
             was_busy = busy;
-            match self.event(stage, &deadline).await {
+            match self.event(stage, busy, (&idle, &deadline)).await {
                 Event::Request(send, recv) => {
                     let id = u64::from(recv.id());
                     match stage {
@@ -131,7 +132,11 @@ impl Session {
         }
     }
 
-    async fn event(&self, stage: Stage, deadline: &Deadline) -> Event {
+    async fn event(&self, stage: Stage, busy: bool, (idle, deadline): (&Idle, &Deadline)) -> Event {
+        let expired = |cx: &mut Context<'_>| match stage {
+            Stage::Open if !busy => idle.poll_over(cx, &self.worker, &self.conn, deadline),
+            _ => deadline.poll_expired(cx),
+        };
         tokio::select! {
             biased;
             stream = self.quic.accept_bi() => {
@@ -140,7 +145,7 @@ impl Session {
             stream = self.quic.accept_uni() => stream.map_or(Event::End, Event::Notes),
             () = self.quiet.notified() => Event::Quiet,
             _ = poll_fn(|cx| self.conn.poll_closing(cx)), if stage == Stage::Open => Event::Closing,
-            _ = poll_fn(|cx| deadline.poll_expired(cx)) => Event::Expired,
+            _ = poll_fn(expired) => Event::Expired,
         }
     }
 
