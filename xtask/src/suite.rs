@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::call;
 
 /// Programs that tests need, and the Debian packages that hold them.
-const TOOLS: [(&str, &str); 2] = [("git", "git"), ("systemd-analyze", "systemd")];
+const TOOLS: [(&str, &str); 3] = [("git", "git"), ("systemd-analyze", "systemd"), ("testssl", "testssl.sh")];
 
 pub(crate) fn run(top: &Path, args: &[&str]) -> Result<(), String> {
     let absent = missing(&TOOLS);

@@ -10,7 +10,8 @@ use std::{
 };
 
 use evergate_contract::status::{
-    EndpointStatus, HealthStatus, ListenerStatus, Running, StreamCount, Traffic, UpstreamStatus,
+    CertificatesStatus, EndpointStatus, HealthStatus, ListenerStatus, Running, StreamCount, Traffic,
+    UpstreamStatus,
 };
 use evergate_reload::{
     Handle, Status,
@@ -40,6 +41,7 @@ pub(crate) async fn page(engine: &Handle, data_plane: &dyn Running, uptime: Dura
     requests(&mut out, &traffic);
     streams(&mut out, &traffic.streams);
     listeners(&mut out, &data_plane.listeners());
+    certificates(&mut out, &data_plane.certificates());
     backends(&mut out, &data_plane.upstreams());
     let workers = data_plane.workers();
     out.family("gateway_workers", Kind::Gauge, "Threads that serve.").count(&[], workers as u64);
@@ -224,6 +226,30 @@ fn listeners(out: &mut Exposition, all: &[ListenerStatus]) {
         let draining = if draining { "true" } else { "false" };
         family.count(&[("listener", name), ("address", address), ("draining", draining)], count);
     }
+}
+
+fn certificates(out: &mut Exposition, all: &CertificatesStatus) {
+    let mut family = out.family(
+        "gateway_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When the certificate ends, in seconds since 1970; of many, those that end first.",
+    );
+    for certificate in &all.soonest {
+        let end = u64::try_from(certificate.not_after).unwrap_or(0);
+        family.count(&[("certificate", &certificate.name)], end);
+    }
+    out.family(
+        "gateway_certificates_not_shown",
+        Kind::Gauge,
+        "Certificates that are too many to be told apart here.",
+    )
+    .count(&[], all.count.saturating_sub(all.soonest.len()) as u64);
+    out.family(
+        "gateway_certificates_read_total",
+        Kind::Counter,
+        "Certificates that were read and checked; one that did not change is not read again.",
+    )
+    .count(&[], all.read);
 }
 
 fn backends(out: &mut Exposition, upstreams: &[UpstreamStatus]) {

@@ -81,6 +81,12 @@ impl<V> ByName<V> {
         self.iter().map(|(_, value)| value)
     }
 
+    /// True if both are the very same values: a copy, or made from the other without a change.
+    #[must_use]
+    pub fn is_same(&self, other: &ByName<V>) -> bool {
+        self.len() == other.len() && self.0.pairs(&other.0).next().is_none()
+    }
+
     /// What may differ between two, side by side in the order of the names: what both share is left out.
     pub fn pairs<'a>(
         &'a self,
@@ -234,6 +240,7 @@ mod tests {
         assert_eq!((values.get("a"), values.get("c"), values["b"], values.len()), (Some(&1), None, 2, 2));
         let changed = values.with(&[("a".into(), None), ("c".into(), Some(3))]);
         assert_eq!(changed, named(&[("b", 2), ("c", 3)]));
+        assert!(values.is_same(&values.clone()) && !values.is_same(&changed));
         assert_eq!(values, named(&[("b", 2), ("a", 1)]), "a change of a copy is its own");
     }
 }

@@ -17,6 +17,7 @@ mod predicate;
 mod process;
 mod route;
 mod short;
+mod tls;
 mod upstream;
 mod workers;
 
@@ -41,10 +42,14 @@ pub use https::{Hsts, RedirectHttps};
 pub use layer4::{Tcp, Udp};
 pub(crate) use layer4::{Transport, Way};
 pub use listen::{FileMode, KeepAlive, ListenAddress, ListenAddressError, Place, SocketOptions};
-pub use listener::{Certificate, Limits, Listener, ListenerTls, Protocol, Timeouts, TlsVersion};
+pub use listener::{Limits, Listener, Protocol, Timeouts};
 pub use predicate::{Match, PathMatch, TextMatch};
 pub use process::{Drain, Process};
 pub use route::{Rewrite, Route, RouteLimits};
+pub use tls::{
+    Certificate, CipherSuite, ClientMode, ClientNames, ClientTls, Curve, ListenerTls, NameTls, Tickets,
+    TlsVersion,
+};
 pub use upstream::{
     Balance, Ejection, Health, Pool, ProxyVersion, Retries, Upstream, UpstreamProtocol, UpstreamTimeouts,
     UpstreamTls,

@@ -51,6 +51,8 @@ pub enum FaultKind {
     HeaderTooLarge,
     /// An `Expect` other than `100-continue` (RFC 9110 §10.1.1).
     ExpectationFailed,
+    /// The host asks clients for a certificate that was not asked for on this connection (RFC 9110 §15.5.20).
+    Misdirected,
     /// No connection to any endpoint that was tried.
     UpstreamConnect,
     /// The endpoint closed or reset the connection before its answer was complete.
@@ -86,6 +88,7 @@ impl FaultKind {
             K::UriTooLong => StatusCode::URI_TOO_LONG,
             K::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             K::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            K::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             K::UpstreamConnect | K::UpstreamReset | K::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             K::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             K::NoEndpoint | K::NotReady => StatusCode::SERVICE_UNAVAILABLE,
@@ -108,6 +111,7 @@ impl FaultKind {
             K::UriTooLong => "uri_too_long",
             K::HeaderTooLarge => "header_too_large",
             K::ExpectationFailed => "expectation_failed",
+            K::Misdirected => "misdirected",
             K::UpstreamConnect => "upstream_connect",
             K::UpstreamReset => "upstream_reset",
             K::UpstreamProtocol => "upstream_protocol",
@@ -133,6 +137,7 @@ impl FaultKind {
             K::UriTooLong => "the request target is too long",
             K::HeaderTooLarge => "the request headers are too large",
             K::ExpectationFailed => "only the expectation 100-continue can be met",
+            K::Misdirected => "this host has to be asked on a connection of its own",
             K::UpstreamConnect => "the upstream cannot be reached",
             K::UpstreamReset => "the upstream closed the connection",
             K::UpstreamProtocol => "the upstream sent a malformed answer",
@@ -157,7 +162,8 @@ impl FaultKind {
             | K::BodyTooLarge
             | K::UriTooLong
             | K::HeaderTooLarge
-            | K::ExpectationFailed => Side::Client,
+            | K::ExpectationFailed
+            | K::Misdirected => Side::Client,
             K::UpstreamConnect
             | K::UpstreamReset
             | K::UpstreamProtocol
@@ -249,6 +255,7 @@ mod tests {
             (K::UriTooLong, 414, Client, "uri_too_long"),
             (K::HeaderTooLarge, 431, Client, "header_too_large"),
             (K::ExpectationFailed, 417, Client, "expectation_failed"),
+            (K::Misdirected, 421, Client, "misdirected"),
             (K::UpstreamConnect, 502, Upstream, "upstream_connect"),
             (K::UpstreamReset, 502, Upstream, "upstream_reset"),
             (K::UpstreamProtocol, 502, Upstream, "upstream_protocol"),

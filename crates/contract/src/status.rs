@@ -11,6 +11,8 @@ use crate::config::{Carried, Name};
 pub trait Running: Send + Sync {
     /// Sockets that take connections, and those that drain.
     fn listeners(&self) -> Vec<ListenerStatus>;
+    /// Certificates that are served.
+    fn certificates(&self) -> CertificatesStatus;
     /// Threads that serve.
     fn workers(&self) -> usize;
     /// Upstreams of the running revision with their endpoints.
@@ -66,6 +68,26 @@ pub struct ListenerStatus {
     pub connections: u64,
     /// No longer in the document; its connections finish their requests.
     pub draining: bool,
+}
+
+/// Certificates that are served.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CertificatesStatus {
+    /// How many there are.
+    pub count: usize,
+    /// How many were read and checked since the start; one that did not change is not read again.
+    pub read: u64,
+    /// Those that end first, the soonest first; a thousand at most.
+    pub soonest: Vec<CertificateStatus>,
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertificateStatus {
+    /// Its name in the document.
+    pub name: Name,
+    /// When it ends, in seconds since 1970.
+    pub not_after: i64,
 }
 
 /// An upstream as it is.

@@ -3,7 +3,9 @@
 //! Parts are taken over from the snapshot before where their configuration is the same allocation; a part that is
 //! made anew behaves the same, so the result never depends on what was there before.
 
+mod certificates;
 mod quic;
+mod tls;
 mod udp;
 
 use std::{
@@ -12,18 +14,17 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::SystemTime,
 };
 
 use evergate_conf::{Node, Report, path::Path};
 use evergate_contract::{
     Checked,
-    config::{self, Carried, Listener, Name, Objects, Place, Protocol, Workers},
+    config::{self, Listener, Name, Objects, Place, Protocol, Workers},
 };
 use evergate_kit::{Fds, Keep, unix::UnixError};
 use evergate_reload::{Build, Inputs};
 use evergate_router::{Change, Rule, Table};
-use evergate_tls::{Credential, Crypto, Pem, Sessions};
+use evergate_tls::{Crypto, Pem};
 use evergate_upstream::{Build as ClusterBuild, Cluster};
 
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     onward::{ByName, Onward, UdpOnward},
     quic::Steering,
     route::Route,
-    snapshot::{Entrance, Holds, Snapshot},
+    snapshot::{Credentials, Entrance, Holds, Snapshot},
 };
 
 /// What building needs and what outlives every snapshot.
@@ -41,7 +42,7 @@ pub(crate) struct Workshop {
     /// State by identity.
     pub keep: Arc<Keep>,
     /// Cryptography.
-    pub crypto: Crypto,
+    pub crypto: Arc<Crypto>,
     /// Listening sockets of this process and the one before.
     pub fds: Fds,
     /// What is listened on.
@@ -58,7 +59,7 @@ impl Workshop {
     pub(crate) fn new(fds: Fds, steering: Steering) -> Workshop {
         Workshop {
             keep: Arc::default(),
-            crypto: Crypto::new(),
+            crypto: Arc::default(),
             fds,
             places: Places::default(),
             mailboxes: Mailboxes::default(),
@@ -84,6 +85,8 @@ struct Builder<'a> {
     shop: &'a Workshop,
     document: &'a Node,
     inputs: &'a Inputs,
+    /// Those of the snapshot before, if they are known.
+    inputs_before: Option<&'a Inputs>,
     config: &'a Checked,
     before: Option<Before<'a>>,
     report: Report,
@@ -101,6 +104,7 @@ pub(crate) fn snapshot(
         shop,
         document: build.document,
         inputs: build.inputs,
+        inputs_before: build.live.map(|live| live.inputs),
         config: build.config,
         before,
         report: Report::new(),
@@ -120,6 +124,7 @@ pub(crate) fn snapshot(
         table,
         listeners,
         datagrams: b.datagrams,
+        credentials,
         clusters,
         numbers,
         workers,
@@ -143,39 +148,6 @@ impl Builder<'_> {
         self.report.problem(code, path, place, message);
     }
 
-    fn credentials(&mut self) -> HashMap<Name, Arc<Credential>> {
-        let mut all = HashMap::new();
-        for (name, certificate) in &self.config.certificates {
-            if let Some(credential) = self.credential(name, certificate) {
-                all.insert(name.clone(), credential);
-            }
-        }
-        all
-    }
-
-    fn credential(&mut self, name: &Name, certificate: &config::Certificate) -> Option<Arc<Credential>> {
-        let object = object("certificates", name);
-        let cert = self.input(&object.join("cert"), &certificate.cert.0)?;
-        let key = self.input(&object.join("key"), &certificate.key.0)?;
-        let cert = Pem { path: &certificate.cert.0, bytes: &cert };
-        let key = Pem { path: &certificate.key.0, bytes: &key };
-        match Credential::load(&self.shop.keep, &self.shop.crypto, cert, key) {
-            Ok(credential) => {
-                if let Some(lapse) = credential.lapse(SystemTime::now()) {
-                    tracing::warn!(certificate = %name, "certificate {lapse}; clients will refuse it");
-                }
-                Some(credential)
-            }
-            Err(errors) => {
-                for error in errors {
-                    let field = if error.path == certificate.key.0 { "key" } else { "cert" };
-                    self.problem("certificate", &object.join(field), error.to_string());
-                }
-                None
-            }
-        }
-    }
-
     /// A pinned file's content.
     fn input(&mut self, path: &Path, file: &std::path::Path) -> Option<Arc<[u8]>> {
         match self.inputs.read(file) {
@@ -187,10 +159,7 @@ impl Builder<'_> {
         }
     }
 
-    fn clusters(
-        &mut self,
-        credentials: &HashMap<Name, Arc<Credential>>,
-    ) -> (Vec<Option<Arc<Cluster>>>, Numbers) {
+    fn clusters(&mut self, credentials: &Credentials) -> (Vec<Option<Arc<Cluster>>>, Numbers) {
         let numbers = self.numbers();
         let mut clusters = vec![None; numbers.values().max().map_or(0, |most| most + 1)];
         let config = self.config;
@@ -227,7 +196,7 @@ impl Builder<'_> {
         name: &Name,
         spec: &Arc<config::Upstream>,
         number: Option<usize>,
-        credentials: &HashMap<Name, Arc<Credential>>,
+        credentials: &Credentials,
     ) -> Option<Arc<Cluster>> {
         let uses_files = spec.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.certificate.is_some());
         let before = self.before.and_then(|b| b.snapshot.clusters.get(number?)?.as_ref());
@@ -259,7 +228,7 @@ impl Builder<'_> {
         }
     }
 
-    fn listeners(&mut self, credentials: &HashMap<Name, Arc<Credential>>) -> HashMap<Name, Arc<Entrance>> {
+    fn listeners(&mut self, credentials: &Credentials) -> HashMap<Name, Arc<Entrance>> {
         let mut open: Vec<Arc<Bound>> = Vec::new();
         if let Some(before) = self.before {
             // Where datagrams are carried nobody listens.
@@ -280,11 +249,11 @@ impl Builder<'_> {
         &mut self,
         name: &Name,
         listener: &Arc<Listener>,
-        credentials: &HashMap<Name, Arc<Credential>>,
+        credentials: &Credentials,
         open: &mut Vec<Arc<Bound>>,
     ) -> Option<Entrance> {
         let tls = match &listener.tls {
-            Some(tls) => Some(self.handshake(name, listener, tls, credentials)?),
+            Some(tls) => Some(self.handshakes(name, listener, tls, credentials)?),
             None => None,
         };
         let before = self.before.and_then(|b| b.snapshot.listeners.get(name));
@@ -368,39 +337,6 @@ impl Builder<'_> {
             Ok(bound) => Some(bound),
             Err(error) => {
                 self.problem("bind", &object("listeners", name).join("address"), problem(error));
-                None
-            }
-        }
-    }
-
-    fn handshake(
-        &mut self,
-        name: &Name,
-        listener: &Listener,
-        tls: &config::ListenerTls,
-        credentials: &HashMap<Name, Arc<Credential>>,
-    ) -> Option<Arc<rustls::ServerConfig>> {
-        let object = object("listeners", name).join("tls");
-        // A certificate that could not be read has been reported where it stands.
-        let chosen: Option<Vec<_>> =
-            tls.certificates.iter().map(|name| credentials.get(name).cloned()).collect();
-        let chosen = chosen?;
-        let sessions = match self.shop.keep.try_get("tls_sessions", name, Sessions::new) {
-            Ok(sessions) => sessions,
-            Err(error) => {
-                self.problem("tls", &object, error.to_string());
-                return None;
-            }
-        };
-        // Of a stream only its two ends know what is spoken.
-        let protocols = match listener.carries() {
-            Carried::Http => &listener.protocols[..],
-            Carried::Tcp | Carried::Udp => &[],
-        };
-        match evergate_tls::server_config(&self.shop.crypto, tls, &chosen, protocols, &sessions) {
-            Ok(config) => Some(config),
-            Err(error) => {
-                self.problem("tls", &object, error.to_string());
                 None
             }
         }

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
-use evergate_contract::config::{Listener, Protocol};
+use evergate_contract::config::{Listener, ListenerTls, Protocol};
 use evergate_kit::Pace;
+use evergate_tls::{ClientRule, Identity};
 use evergate_wire::{h1::HeadLimits, proxy_protocol::Said};
 use http::HeaderValue;
 
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub idle_timeout: Duration,
     /// Silence within a body.
     pub body_timeout: Duration,
+    /// Some clients have to show who they are.
+    pub asks_clients: bool,
 }
 
 impl Settings {
@@ -72,8 +75,20 @@ impl Settings {
             header_timeout: *timeouts.header,
             idle_timeout: *timeouts.idle,
             body_timeout: *timeouts.body,
+            asks_clients: listener.tls.as_ref().is_some_and(ListenerTls::asks_clients),
         }
     }
+}
+
+/// What a handshake agreed on, besides the keys.
+#[derive(Debug, Default)]
+pub(crate) struct Agreed {
+    /// The name that the client asked for.
+    pub name: Option<Box<str>>,
+    /// Who the client had to be.
+    pub rule: Option<Arc<ClientRule>>,
+    /// Who it is, if it showed a certificate.
+    pub client: Option<Identity>,
 }
 
 /// One connection.
@@ -89,6 +104,8 @@ pub(crate) struct Conn {
     requests: Cell<u32>,
     front: RefCell<Option<Arc<Front>>>,
     protocol: Cell<Option<Protocol>>,
+    /// Set once, by a TLS handshake.
+    agreed: OnceCell<Box<Agreed>>,
     settings: Cell<(u64, Settings)>,
     alt_svc: RefCell<Option<HeaderValue>>,
     /// Present: it is to end, and waits so long for a request that may be under way.
@@ -144,6 +161,7 @@ impl Conn {
             requests: Cell::new(0),
             front: RefCell::new(front),
             protocol: Cell::new(None),
+            agreed: OnceCell::new(),
             settings: Cell::new((0, settings)),
             alt_svc: RefCell::new(None),
             closing: Cell::new(None),
@@ -256,6 +274,41 @@ impl Conn {
     /// Both sides have agreed what to speak.
     pub(crate) fn speaks(&self, protocol: Protocol) {
         self.protocol.set(Some(protocol));
+    }
+
+    /// A TLS handshake is done.
+    pub(crate) fn agreed(&self, agreed: Agreed) {
+        // Once, before anything is asked.
+        let _ = self.agreed.set(Box::new(agreed));
+    }
+
+    /// Who the client is, if it showed a certificate that is good.
+    #[must_use]
+    pub(crate) fn client(&self) -> Option<&Identity> {
+        self.agreed.get()?.client.as_ref()
+    }
+
+    /// Whether the client showed of itself what it has to show to whom it asks for something of this host: settings differ by
+    /// name, and one connection may ask for several.
+    #[must_use]
+    pub(crate) fn may_ask(&self, snapshot: &Snapshot, host: Option<&str>) -> bool {
+        let tls = snapshot.listeners.get(&self.incarnation().name).and_then(|e| e.tls.as_ref());
+        let wanted =
+            tls.and_then(|tls| tls.rule_of(&host.map(evergate_router::canonical).unwrap_or_default()));
+        wanted.is_none()
+            || ClientRule::same(wanted, self.agreed.get().and_then(|agreed| agreed.rule.as_ref()))
+    }
+
+    /// Whether the listener still asks this connection's client for what it was let in by.
+    #[must_use]
+    pub(crate) fn is_let_in(&self, snapshot: &Snapshot) -> bool {
+        let Some(agreed) = self.agreed.get() else { return true };
+        let tls = snapshot.listeners.get(&self.incarnation().name).and_then(|e| e.tls.as_ref());
+        let name = agreed.name.as_deref();
+        tls.is_none_or(|tls| match tls.rule_of(name.unwrap_or_default()) {
+            None => true,
+            wanted => ClientRule::same(wanted, agreed.rule.as_ref()),
+        })
     }
 
     /// Whether the listener still allows what is spoken here.

@@ -88,6 +88,8 @@ pub(crate) async fn answer(
     };
     let id = headers::request_id(&mut request.parts.headers, &worker.rng);
     let view = conn.hold(worker.view());
+    // The head may have been waited for under an older revision.
+    request.settings.asks_clients = conn.settings(&view).asks_clients;
     let front = conn.front();
     let believed = front.as_ref().and_then(|front| front.client.as_ref());
     let client = client::find(believed, conn.peer(), &request.parts.headers);
@@ -195,6 +197,9 @@ async fn routed(
         query: parts.uri.query(),
         headers: &parts.headers,
     };
+    if request.settings.asks_clients && !asked.conn.may_ask(snapshot, head.host) {
+        return Err(refuse(FaultKind::Misdirected));
+    }
     let hit = snapshot
         .table
         .find(&asked.conn.incarnation().name, &head)

@@ -12,13 +12,15 @@ use std::{
 
 use evergate_contract::{
     config::Name,
-    status::{ListenerStatus, Running, Traffic, UpstreamStatus},
+    status::{CertificateStatus, CertificatesStatus, ListenerStatus, Running, Traffic, UpstreamStatus},
 };
 use evergate_kit::{Carried, Keep};
+use evergate_tls::{Crypto, Validity};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     carries::Carries,
+    expiry,
     listen::Incarnation,
     meter::Sum,
     quic::Steering,
@@ -34,10 +36,13 @@ const COUNT_WAIT: Duration = Duration::from_secs(2);
 pub(crate) const STEERING: &str = "steering";
 /// The kind of state that turns of upstreams are.
 const TURN: &str = "turn";
+/// Certificates that are told apart; of more, those that end first.
+const CERTIFICATES_MAX: usize = 1000;
 
 /// Workers and status. Shared by the plane, the admin API and whoever stops the program.
 pub struct Gateway {
     shared: Arc<Shared>,
+    crypto: Arc<Crypto>,
     workers: Mutex<Vec<Handle>>,
     draining: Mutex<Vec<Weak<Incarnation>>>,
     ended: Arc<Mutex<Sum>>,
@@ -57,6 +62,7 @@ struct Handle {
 impl Gateway {
     pub(crate) fn new(
         shared: Arc<Shared>,
+        crypto: Arc<Crypto>,
         keep: Arc<Keep>,
         steering: Arc<Steering>,
         saved: Vec<Carried>,
@@ -65,7 +71,8 @@ impl Gateway {
         let (turns, saved): (Vec<_>, Vec<_>) = saved.into_iter().partition(|c| c.kind == TURN);
         keep.carry(saved);
         let turns = Mutex::new(by_worker(turns));
-        Ok(Gateway { shared, workers, draining, ended, starter: Starter::new()?, keep, steering, turns })
+        let starter = Starter::new()?;
+        Ok(Gateway { shared, crypto, workers, draining, ended, starter, keep, steering, turns })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -271,6 +278,17 @@ impl Running for Gateway {
                 .map(|i| status(&i, true)),
         );
         all
+    }
+
+    fn certificates(&self) -> CertificatesStatus {
+        let Some(snapshot) = self.shared.published.load() else { return CertificatesStatus::default() };
+        let all = expiry::ends(&snapshot.credentials);
+        let status = |(name, validity): (&Name, Validity)| CertificateStatus {
+            name: name.clone(),
+            not_after: validity.until,
+        };
+        let soonest = expiry::soonest(all, CERTIFICATES_MAX).into_iter().map(status).collect();
+        CertificatesStatus { count: snapshot.credentials.len(), read: self.crypto.reads(), soonest }
     }
 
     fn workers(&self) -> usize {

@@ -11,6 +11,7 @@ mod conn;
 mod doors;
 mod edits;
 mod exchange;
+mod expiry;
 mod front;
 mod gateway;
 mod headers;

@@ -8,9 +8,11 @@ use evergate_kit::{Carried, Fds};
 use evergate_reload::{Build, RevisionId};
 use evergate_upstream::{Checkers, health::Notice as HealthNotice};
 use http::HeaderValue;
+use tokio::sync::Notify;
 
 use crate::{
     build::{self, Workshop},
+    expiry,
     gateway::{Gateway, STEERING},
     listen::Incarnation,
     quic::Steering,
@@ -31,6 +33,8 @@ pub struct Plane {
     /// Which publication each live generation was.
     published: Vec<(RevisionId, u64, std::sync::Weak<Snapshot>)>,
     checkers: Checkers,
+    /// Tells who looks at their ends of each publication.
+    certificates_changed: Arc<Notify>,
 }
 
 /// What another process left.
@@ -73,10 +77,14 @@ impl Plane {
         let steered = before.saved.iter().find(|saved| saved.kind == STEERING).map(|saved| &*saved.text);
         let steering = if before.together { Steering::beside(steered) } else { Steering::alone() };
         let shop = Workshop::new(before.fds, steering.map_err(std::io::Error::other)?);
-        let gateway = Gateway::new(shared, shop.keep.clone(), shop.steering.clone(), before.saved)?;
+        let certificates_changed = Arc::new(Notify::new());
+        control.spawn(expiry::watch(Arc::downgrade(&shared), certificates_changed.clone()));
+        let (crypto, keep, steering) = (shop.crypto.clone(), shop.keep.clone(), shop.steering.clone());
+        let gateway = Gateway::new(shared, crypto, keep, steering, before.saved)?;
         Ok(Plane {
             shop,
             gateway: Arc::new(gateway),
+            certificates_changed,
             live: None,
             published: Vec::new(),
             checkers: Checkers::new(control, on_health),
@@ -122,6 +130,7 @@ impl Plane {
         let before = shared.published.publish(snapshot.clone());
         self.gateway.set_workers(snapshot.workers);
         self.shop.keep.settle();
+        self.certificates_changed.notify_one();
         self.checkers.reconcile(snapshot.clusters.iter().flatten());
         self.published.retain(|(_, _, weak)| weak.strong_count() > 0);
         self.published.push((snapshot.revision, shared.published.epoch(), Arc::downgrade(&snapshot)));

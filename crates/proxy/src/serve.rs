@@ -4,6 +4,7 @@ mod announced;
 mod h1;
 mod h2;
 mod h3;
+mod handshake;
 mod idle;
 mod passthrough;
 mod quic;
@@ -20,7 +21,6 @@ use evergate_kit::deadline::{Deadline, Expired};
 use evergate_wire::{Plain, Socket, Stream, Wire, h2::PREFACE};
 pub(crate) use quic::QuicDoors;
 use tokio::task::JoinHandle;
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use idle::Idle;
 use passthrough::Passed;
@@ -137,13 +137,11 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
             None => return,
         }
     }
-    if let Some(config) = &entrance.tls {
+    if let Some(tls) = &entrance.tls {
         let Some((socket, early)) = passthrough::unread(wire) else { return };
-        let handshake = TlsAcceptor::from(config.clone()).accept_with(socket, |tls| feed(tls, &early));
-        match deadline.guard(handshake).await {
-            Ok(Ok(stream)) => {
-                wire = Wire::new(Stream::Tls(Box::new(TlsStream::Server(stream))), BytesMut::new());
-            }
+        // Boxed: what a handshake needs is much, and of no use afterwards.
+        match deadline.guard(Box::pin(handshake::shake(worker, conn, tls, socket, &early))).await {
+            Ok(Ok(stream)) => wire = Wire::new(Stream::Tls(stream), BytesMut::new()),
             Ok(Err(error)) => return tracing::debug!(peer = %conn.peer(), %error, "TLS handshake failed"),
             Err(_) => return,
         }
@@ -173,15 +171,6 @@ async fn speak(worker: &Rc<Worker>, conn: &Rc<Conn>, entrance: Arc<Entrance>, st
         Protocol::Http2 => h2::serve(worker, conn, wire, deadline).await,
         // It is not spoken over TCP, so neither ALPN nor the first bytes lead here.
         Protocol::Http3 => {}
-    }
-}
-
-/// Gives the handshake what was read before it. What is wrong with it the handshake says itself.
-fn feed(tls: &mut rustls::ServerConnection, mut early: &[u8]) {
-    while !early.is_empty() && tls.read_tls(&mut early).is_ok_and(|n| n > 0) {
-        if tls.process_new_packets().is_err() {
-            return;
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use evergate_contract::config::{Carried, Listener, Name};
 use evergate_reload::{Generation, Holders, RevisionId};
 use evergate_router::Table;
+use evergate_tls::{Credential, ServerTls};
 use evergate_upstream::Cluster;
 
 use crate::{
@@ -24,6 +25,9 @@ use crate::{
     quic::Quic,
     route::Route,
 };
+
+/// Certificates by name. Those that stay are shared with the snapshot before.
+pub(crate) type Credentials = evergate_conf::ByName<Arc<Credential>>;
 
 /// What a request sees from its first byte to its last.
 pub(crate) struct Snapshot {
@@ -35,6 +39,8 @@ pub(crate) struct Snapshot {
     pub listeners: HashMap<Name, Arc<Entrance>>,
     /// UDP sockets of listeners that speak HTTP/3.
     pub datagrams: Vec<Arc<UdpBound>>,
+    /// Certificates by name.
+    pub credentials: Credentials,
     /// Upstreams by their number; routes hold the numbers, so that a changed upstream does not touch its routes.
     pub clusters: Vec<Option<Arc<Cluster>>>,
     /// The numbers of the upstreams.
@@ -107,7 +113,7 @@ pub(crate) struct Entrance {
     /// Its settings.
     pub config: Arc<Listener>,
     /// Present: connections begin with this handshake.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// HTTP/1.1 may be spoken.
     pub http1: bool,
     /// HTTP/2 may be spoken.

@@ -129,7 +129,8 @@ impl Worker {
         self.epoch.set(epoch);
         let before = self.view.replace(Rc::new(View::new(&self.shared, &snapshot, epoch)));
         self.doors.follow(self, &snapshot);
-        self.close_politely(|conn| conn.incarnation().is_over() || !conn.may_speak(&snapshot));
+        let has_to_end = |conn: &Conn| !conn.may_speak(&snapshot) || !conn.is_let_in(&snapshot);
+        self.close_politely(|conn| conn.incarnation().is_over() || has_to_end(conn));
         self.count_for_clients(&snapshot);
         self.tell_of_settings(&before, &snapshot);
         self.upstreams.adopt(|name| snapshot.cluster(name));

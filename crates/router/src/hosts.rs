@@ -26,9 +26,10 @@ impl HostKey {
     }
 }
 
-/// The host of a request in the form of [`HostKey`]: lower-case, without port and the dot of the root. Borrowed if it
+/// The host of a request as rules are found by it: lower-case, without port and the dot of the root. Borrowed if it
 /// was so already.
-pub(crate) fn canonical(authority: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn canonical(authority: &str) -> Cow<'_, str> {
     if let Some(rest) = authority.strip_prefix('[') {
         let ip = rest.split(']').next().unwrap_or(rest);
         // An address has many texts; one that is none matches nothing.

@@ -18,5 +18,6 @@ mod table;
 
 pub use compile::{Change, Rule, RuleError, Work};
 pub use head::Head;
+pub use hosts::canonical;
 pub use path::{PathRule, normalized};
 pub use table::{Hit, Table};

@@ -1,12 +1,22 @@
 //! Authorities and certificates made for one test.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RevokedCertParams, RsaKeySize, date_time_ymd,
+};
 use rustls::{
-    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier,
-    crypto::aws_lc_rs,
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    WantsVerifier,
+    client::WantsClientCert,
+    crypto::{CryptoProvider, aws_lc_rs},
     server::{WantsServerCert, WebPkiClientVerifier},
+    version::TLS12,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -32,6 +42,7 @@ impl Authority {
     pub fn new() -> Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "Test authority");
         let key = KeyPair::generate().expect("a key");
         Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
@@ -46,11 +57,58 @@ impl Authority {
     /// A certificate for these names; each call makes another one.
     #[must_use]
     pub fn leaf(&self, names: &[&str]) -> Leaf {
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("valid names");
-        params.distinguished_name.push(DnType::CommonName, "Test leaf");
-        let key = KeyPair::generate().expect("a key");
-        let cert = params.signed_by(&key, &self.issuer).expect("a certificate");
+        self.signed(&params(names, "Test leaf"), &KeyPair::generate().expect("a key"))
+    }
+
+    /// The same with an RSA key.
+    #[must_use]
+    pub fn rsa_leaf(&self, names: &[&str]) -> Leaf {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+        self.signed(&params(names, "Test leaf"), &key)
+    }
+
+    /// The same, valid for so many days from yesterday.
+    #[must_use]
+    pub fn leaf_for_days(&self, names: &[&str], days: i64) -> Leaf {
+        let mut params = params(names, "Test leaf");
+        let second = |days: i64| {
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_days().saturating_add_signed(days) * 86_400)
+        };
+        (params.not_before, params.not_after) = (second(-1), second(days));
+        self.signed(&params, &KeyPair::generate().expect("a key"))
+    }
+
+    /// A certificate for a client with that common name and number.
+    #[must_use]
+    pub fn badge(&self, common_name: &str, number: u64) -> Leaf {
+        let mut params = params(&[], common_name);
+        params.serial_number = Some(number.into());
+        self.signed(&params, &KeyPair::generate().expect("a key"))
+    }
+
+    /// A list of the certificates with these numbers as revoked, as PEM.
+    #[must_use]
+    pub fn revokes(&self, numbers: &[u64]) -> String {
+        let (this_update, next_update) = (date_time_ymd(2020, 1, 1), date_time_ymd(2099, 1, 1));
+        let revoked = |number: &u64| RevokedCertParams {
+            serial_number: (*number).into(),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).expect("a list").pem().expect("a list")
+    }
+
+    fn signed(&self, params: &CertificateParams, key: &KeyPair) -> Leaf {
+        let cert = params.signed_by(key, &self.issuer).expect("a certificate");
         let key_der = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key");
         Leaf { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone(), key_der }
     }
@@ -63,14 +121,46 @@ impl Authority {
         Arc::new(config)
     }
 
+    /// For clients that trust this authority alone and show that certificate.
+    #[must_use]
+    pub fn client_showing(&self, badge: &Leaf) -> Arc<ClientConfig> {
+        let builder = self.trusting(rustls::ALL_VERSIONS);
+        let mut config = builder
+            .with_client_auth_cert(vec![badge.der.clone()], badge.key_der.clone_key())
+            .expect("a matching key");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
     /// For clients that trust this authority alone and speak these TLS versions.
     #[must_use]
     pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+        self.trusting(versions).with_no_client_auth()
+    }
+
+    /// For HTTP/1.1 clients that trust this authority alone and can do no more than this. Suites of TLS 1.2 alone: they speak no
+    /// other version.
+    #[must_use]
+    pub fn client_by(&self, provider: CryptoProvider) -> ClientConfig {
+        let is_new = |suite: &SupportedCipherSuite| matches!(suite, SupportedCipherSuite::Tls13(_));
+        let versions: &[&'static SupportedProtocolVersion] =
+            if provider.cipher_suites.iter().any(is_new) { rustls::ALL_VERSIONS } else { &[&TLS12] };
+        let builder =
+            ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
+        let mut config =
+            builder.expect("TLS versions").with_root_certificates(self.roots()).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+
+    fn trusting(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(versions)
             .expect("TLS versions")
             .with_root_certificates(self.roots())
-            .with_no_client_auth()
     }
 
     fn roots(&self) -> RootCertStore {
@@ -113,6 +203,17 @@ impl Leaf {
     fn shown(&self, builder: ConfigBuilder<ServerConfig, WantsServerCert>) -> ServerConfig {
         builder.with_single_cert(vec![self.der.clone()], self.key_der.clone_key()).expect("a matching key")
     }
+}
+
+fn params(names: &[&str], common_name: &str) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("valid names");
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+fn unix_days() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
 }
 
 fn versions() -> ConfigBuilder<ServerConfig, WantsVerifier> {

@@ -14,6 +14,7 @@ pub mod echo;
 pub mod events;
 pub mod gate;
 pub mod h1;
+pub mod handshake;
 pub mod handshakes;
 pub mod io;
 pub mod load;

@@ -103,7 +103,7 @@ pub fn server_name(endpoint: &Uri, tls: &UpstreamTls) -> Result<ServerName<'stat
     parsed.map_err(|_| ClientError::Name(name.to_owned()))
 }
 
-fn authorities(pem: Pem<'_>) -> Result<Arc<RootCertStore>, PemError> {
+pub(crate) fn authorities(pem: Pem<'_>) -> Result<Arc<RootCertStore>, PemError> {
     let mut roots = RootCertStore::empty();
     for (i, authority) in credential::chain(pem)?.into_iter().enumerate() {
         roots.add(authority).map_err(|_| pem.error(format!("certificate {} is malformed", i + 1)))?;

@@ -1,47 +1,99 @@
 //! The few fields of an X.509 certificate (RFC 5280 §4.1) that rustls does not tell: from when until when it
-//! is valid, and for which DNS names. Signatures and everything else are for rustls to check.
+//! is valid, for which names, and what its authority knows it by. Signatures and everything else are for rustls to check.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// What a certificate says of itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Facts {
+pub(crate) struct Facts<'a> {
+    /// Number that its authority gave it, as it is encoded.
+    pub(crate) serial: &'a [u8],
+    /// Name of the authority, as it is encoded, with its header.
+    pub(crate) issuer: &'a [u8],
     /// Seconds since 1970.
     pub(crate) not_before: i64,
     /// Seconds since 1970, inclusive.
     pub(crate) not_after: i64,
-    /// The DNS names of the subject alternative name, as written.
-    pub(crate) dns_names: Vec<String>,
+    /// Common names of the subject.
+    pub(crate) common_names: Vec<String>,
+    /// Alternative names of the subject, of the kinds that [`San`] has.
+    pub(crate) names: Vec<San>,
+}
+
+/// An alternative name (RFC 5280 §4.2.1.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum San {
+    /// In lower case.
+    Dns(String),
+    /// As it is written.
+    Email(String),
+    /// As it is written.
+    Uri(String),
+    /// IPv4 or IPv6.
+    Ip(IpAddr),
 }
 
 const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_ID: u8 = 0x06;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_ID: u8 = 0x06;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const IA5_STRING: u8 = 0x16;
 const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+const EMAIL: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
+const URI: u8 = 0x86;
+const IP: u8 = 0x87;
 /// 2.5.29.17, encoded.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// 2.5.4.3, encoded.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 /// Reads a certificate; `None` if it is not one.
-pub(crate) fn facts(certificate: &[u8]) -> Option<Facts> {
+pub(crate) fn facts(certificate: &[u8]) -> Option<Facts<'_>> {
     let mut to_be_signed = Reader(Reader(Reader(certificate).take(SEQUENCE)?).take(SEQUENCE)?);
     to_be_signed.take(VERSION);
-    to_be_signed.take(INTEGER)?;
+    let serial = to_be_signed.take(INTEGER)?;
     let _signature = to_be_signed.take(SEQUENCE)?;
+    let before_issuer = to_be_signed.0;
     let _issuer = to_be_signed.take(SEQUENCE)?;
+    let issuer = before_issuer.get(..before_issuer.len() - to_be_signed.0.len())?;
     let mut validity = Reader(to_be_signed.take(SEQUENCE)?);
     let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
-    let _subject = to_be_signed.take(SEQUENCE)?;
+    let common_names = common_names(to_be_signed.take(SEQUENCE)?)?;
     let _public_key = to_be_signed.take(SEQUENCE)?;
     // Between the key and the extensions may stand two unique identifiers that nobody uses.
     let extensions = to_be_signed.find(EXTENSIONS);
-    let dns_names = extensions.map_or(Some(Vec::new()), dns_names)?;
-    Some(Facts { not_before, not_after, dns_names })
+    let names = extensions.map_or(Some(Vec::new()), alternative_names)?;
+    Some(Facts { serial, issuer, not_before, not_after, common_names, names })
 }
 
-fn dns_names(extensions: &[u8]) -> Option<Vec<String>> {
+/// Those that are text in an encoding that is a part of UTF-8; nobody should use others (RFC 5280 §4.1.2.4).
+fn common_names(subject: &[u8]) -> Option<Vec<String>> {
+    let (mut sets, mut names) = (Reader(subject), Vec::new());
+    while !sets.0.is_empty() {
+        let mut set = Reader(sets.take(SET)?);
+        while !set.0.is_empty() {
+            let mut attribute = Reader(set.take(SEQUENCE)?);
+            let kind = attribute.take(OBJECT_ID)?;
+            let (tag, value) = attribute.next()?;
+            if kind == COMMON_NAME && [UTF8_STRING, PRINTABLE_STRING, IA5_STRING].contains(&tag) {
+                names.push(std::str::from_utf8(value).ok()?.to_owned());
+            }
+        }
+    }
+    Some(names)
+}
+
+fn alternative_names(extensions: &[u8]) -> Option<Vec<San>> {
     let mut extensions = Reader(Reader(extensions).take(SEQUENCE)?);
     let mut names = Vec::new();
     while !extensions.0.is_empty() {
@@ -51,19 +103,54 @@ fn dns_names(extensions: &[u8]) -> Option<Vec<String>> {
         }
         let mut general = Reader(Reader(extension.find(OCTET_STRING)?).take(SEQUENCE)?);
         while let Some((tag, value)) = general.next() {
-            if tag == DNS_NAME {
-                names.push(std::str::from_utf8(value).ok()?.to_owned());
+            let text = || std::str::from_utf8(value).ok().map(str::to_owned);
+            match tag {
+                EMAIL => names.push(San::Email(text()?)),
+                DNS_NAME => names.push(San::Dns(text()?.to_ascii_lowercase())),
+                URI => names.push(San::Uri(text()?)),
+                IP => names.push(San::Ip(ip(value)?)),
+                _ => {}
             }
         }
     }
     Some(names)
 }
 
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(|b| Ipv4Addr::from(b).into()),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(|b| Ipv6Addr::from(b).into()),
+        _ => None,
+    }
+}
+
+impl San {
+    /// A name as people write it: an address; with `:` a URI; with `@` an e-mail address; else a DNS name.
+    #[must_use]
+    pub fn parse(text: &str) -> San {
+        match text.parse() {
+            Ok(ip) => San::Ip(ip),
+            Err(_) if text.contains(':') => San::Uri(text.to_owned()),
+            Err(_) if text.contains('@') => San::Email(text.to_owned()),
+            Err(_) => San::Dns(text.to_ascii_lowercase()),
+        }
+    }
+}
+
+impl fmt::Display for San {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            San::Dns(text) | San::Email(text) | San::Uri(text) => f.write_str(text),
+            San::Ip(ip) => ip.fmt(f),
+        }
+    }
+}
+
 /// Reads one value after the other: tag, length, content (X.690 §8.1).
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(crate) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&[tag, first], rest) = self.0.split_first_chunk()?;
         let (length, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
@@ -80,12 +167,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value if it has this tag; otherwise it stays.
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.next().map(|(_, content)| content) } else { None }
     }
 
     /// The first value with this tag; those before it are passed over.
-    fn find(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(crate) fn find(&mut self, tag: u8) -> Option<&'a [u8]> {
         while let Some((found, content)) = self.next() {
             if found == tag {
                 return Some(content);
@@ -96,7 +183,7 @@ impl<'a> Reader<'a> {
 }
 
 /// `YYMMDDHHMMSSZ`, where 50 to 99 is the last century, or `YYYYMMDDHHMMSSZ` (RFC 5280 §4.1.2.5).
-fn time((tag, text): (u8, &[u8])) -> Option<i64> {
+pub(crate) fn time((tag, text): (u8, &[u8])) -> Option<i64> {
     let digits = text.strip_suffix(b"Z")?;
     let (year, rest) = match (tag, digits.len()) {
         (UTC_TIME, 12) => {
@@ -160,9 +247,10 @@ mod tests {
     fn facts_of_a_certificate() {
         let made = Maker::new(&["Example.com", "*.example.com"]).days((2020, 1, 2), (2051, 3, 4)).own();
         let facts = facts(&made.der).unwrap();
-        assert_eq!(facts.dns_names, ["Example.com", "*.example.com"]);
+        assert_eq!(facts.names, ["Example.com", "*.example.com"].map(San::parse));
         assert_eq!((facts.not_before, facts.not_after), (date(2020, 1, 2), date(2051, 3, 4)));
-        assert_eq!(super::facts(&Maker::new(&[]).own().der).unwrap().dns_names, [""; 0]);
+        assert_eq!(facts.common_names, ["rcgen self signed cert"]);
+        assert_eq!(super::facts(&Maker::new(&[]).own().der).unwrap().names, []);
     }
 
     #[test]

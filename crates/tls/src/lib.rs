@@ -1,20 +1,27 @@
 //! Certificates and handshakes, for both sides of the gateway.
 //!
 //! From pinned PEM bytes to what rustls wants: [`Credential`] (a chain with its key), [`CertTable`] (which of
-//! them a client is shown), and the configurations of [`server`] and [`client`] handshakes. Everything here
-//! happens while a snapshot is built. Must not know: sockets, files, who serves or forwards what.
+//! them a client is shown), [`ClientRule`] (who a client must be), and the configurations of [`server`] and [`client`]
+//! handshakes. All of it is made while a snapshot is built. Must not know: sockets, files, who serves or forwards what.
 
 mod der;
+mod ocsp;
+mod suite;
+mod tickets;
 
 pub mod client;
 pub mod credential;
+pub mod peer;
 pub mod quic;
 pub mod server;
 pub mod sni;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use evergate_contract::config::Protocol;
@@ -24,10 +31,14 @@ use rustls::{
 };
 
 pub use client::{ClientError, client_config, server_name};
-pub use credential::{Credential, Lapse};
+pub use credential::{Credential, Lapse, Validity};
+pub use der::San;
+pub use ocsp::OcspError;
+pub use peer::{ClientRule, Identity};
 pub use quic::quic_config;
-pub use server::{Sessions, server_config};
+pub use server::{Handshake, ServerTls, Sessions, Terms, server_config};
 pub use sni::CertTable;
+pub use tickets::ImportError;
 
 /// What all handshakes share: the cryptography (aws-lc) and the system's authorities. One for the process,
 /// passed by reference; nothing is installed as a process-wide default.
@@ -35,6 +46,7 @@ pub use sni::CertTable;
 pub struct Crypto {
     provider: Arc<CryptoProvider>,
     system: OnceLock<Arc<RootCertStore>>,
+    reads: AtomicU64,
 }
 
 /// A PEM file as the revision pinned it. The path is only for messages.
@@ -60,13 +72,23 @@ impl Crypto {
     /// With the authorities of the system yet to be read.
     #[must_use]
     pub fn new() -> Crypto {
-        Crypto { provider: Arc::new(aws_lc_rs::default_provider()), system: OnceLock::new() }
+        Crypto {
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            system: OnceLock::new(),
+            reads: AtomicU64::new(0),
+        }
     }
 
     /// The cryptography, for who builds a handshake of another kind.
     #[must_use]
     pub fn provider(&self) -> &Arc<CryptoProvider> {
         &self.provider
+    }
+
+    /// How many certificates were read and checked with it.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// The system's authorities, read once, at the first call that finds any.
@@ -100,7 +122,8 @@ impl Pem<'_> {
 }
 
 /// The ALPN names of protocols over TCP, in their order (RFC 7301).
-fn alpn(protocols: &[Protocol]) -> Vec<Vec<u8>> {
+#[must_use]
+pub fn alpn(protocols: &[Protocol]) -> Vec<Vec<u8>> {
     let name = |protocol: &Protocol| match protocol {
         Protocol::Http1 => Some(b"http/1.1".to_vec()),
         Protocol::Http2 => Some(b"h2".to_vec()),

@@ -10,58 +10,102 @@ use rustls::{
 
 use crate::Credential;
 
-/// The certificates of a listener by name. An exact name beats a wildcard, which stands for one label
-/// (RFC 9525 §6.3); for every other name, and for none, it is the first of the list.
+/// Something for names that clients ask for: exact ones, and wildcards that stand for one label (RFC 9525 §6.3).
+#[derive(Debug)]
+pub(crate) struct ByName<T> {
+    exact: HashMap<Box<str>, T>,
+    /// By the name without `*.`.
+    wildcard: HashMap<Box<str>, T>,
+}
+
+impl<T> ByName<T> {
+    /// What is for a pattern, which is in lower case.
+    pub(crate) fn entry(&mut self, pattern: &str) -> &mut T
+    where
+        T: Default,
+    {
+        let (names, name) = match pattern.strip_prefix("*.") {
+            Some(parent) => (&mut self.wildcard, parent),
+            None => (&mut self.exact, pattern),
+        };
+        names.entry(name.into()).or_default()
+    }
+
+    /// What was put in for a pattern.
+    pub(crate) fn get(&self, pattern: &str) -> Option<&T> {
+        match pattern.strip_prefix("*.") {
+            Some(parent) => self.wildcard.get(parent),
+            None => self.exact.get(pattern),
+        }
+    }
+
+    /// What is for exactly that name, then what is for its wildcard. In any case of letters.
+    pub(crate) fn find(&self, name: &str) -> [Option<&T>; 2] {
+        let name = lowercase(name);
+        let parent = name.split_once('.').map_or("", |(_, parent)| parent);
+        [self.exact.get(&*name), self.wildcard.get(parent)]
+    }
+}
+
+impl<T> Default for ByName<T> {
+    fn default() -> ByName<T> {
+        ByName { exact: HashMap::new(), wildcard: HashMap::new() }
+    }
+}
+
+/// The certificates of a listener by name. An exact name beats a wildcard; for every other name, and for none, it is
+/// the first of the list.
 ///
 /// Of several certificates for one name, the first is taken whose key the client can verify: one name may have
 /// an ECDSA and an RSA certificate.
 #[derive(Debug, Default)]
 pub struct CertTable {
-    exact: Names,
-    /// By the name without `*.`.
-    wildcard: Names,
-    default: Option<Arc<CertifiedKey>>,
+    names: ByName<Vec<Arc<Credential>>>,
+    all: Vec<Arc<Credential>>,
 }
-
-type Names = HashMap<Box<str>, Vec<Arc<CertifiedKey>>>;
 
 impl CertTable {
     /// In the order of the document: the first one is the default.
     #[must_use]
-    pub fn new(credentials: &[Arc<Credential>]) -> CertTable {
-        let first = credentials.first().map(|first| Arc::clone(&first.key));
-        let mut table = CertTable { default: first, ..CertTable::default() };
-        for credential in credentials {
+    pub fn new(all: Vec<Arc<Credential>>) -> CertTable {
+        let mut names: ByName<Vec<Arc<Credential>>> = ByName::default();
+        for credential in &all {
             for name in &credential.names {
-                let (names, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut table.wildcard, parent),
-                    None => (&mut table.exact, &**name),
-                };
-                names.entry(name.into()).or_default().push(Arc::clone(&credential.key));
+                names.entry(name).push(Arc::clone(credential));
             }
         }
-        table
+        CertTable { names, all }
+    }
+
+    /// True if it was made of the very same certificates in this order.
+    #[must_use]
+    pub fn is_of(&self, credentials: &[Arc<Credential>]) -> bool {
+        self.all.len() == credentials.len()
+            && self.all.iter().zip(credentials).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// True if some certificate is for that name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.names.find(name).iter().any(Option::is_some)
     }
 
     /// The certificate for that name, in any case of letters, and a client that verifies those signatures.
     #[must_use]
-    pub fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let named = name.map(|name| self.named(&lowercase(name))).unwrap_or_default();
-        let fits = named.iter().copied().flatten().find(|key| key.key.choose_scheme(schemes).is_some());
-        fits.or_else(|| named.iter().copied().flatten().next()).or(self.default.as_ref()).cloned()
-    }
-
-    /// Those for exactly that name, then those for its wildcard.
-    fn named(&self, name: &str) -> [&[Arc<CertifiedKey>]; 2] {
-        let parent = name.split_once('.').map_or("", |(_, parent)| parent);
-        [(&self.exact, name), (&self.wildcard, parent)]
-            .map(|(names, name)| names.get(name).map_or(&[][..], Vec::as_slice))
+    pub fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<Credential>> {
+        let named = name.map(|name| self.names.find(name)).unwrap_or_default();
+        let mut named = named.into_iter().flatten().flatten();
+        let first = named.clone().next();
+        named
+            .find(|credential| credential.key.key.choose_scheme(schemes).is_some())
+            .or(first)
+            .or(self.all.first())
     }
 }
 
 impl ResolvesServerCert for CertTable {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name(), hello.signature_schemes())
+        self.find(hello.server_name(), hello.signature_schemes()).map(|credential| credential.shown())
     }
 }
 
@@ -83,8 +127,9 @@ mod tests {
     /// Which of the certificates is shown for a name, by its place in the list.
     fn shown(made: &[Made], name: Option<&str>, schemes: &[SignatureScheme]) -> Option<usize> {
         let credentials: Vec<_> = made.iter().map(Made::credential).collect();
-        let key = CertTable::new(&credentials).find(name, schemes)?;
-        credentials.iter().position(|credential| Arc::ptr_eq(&credential.key, &key))
+        let table = CertTable::new(credentials.clone());
+        let found = table.find(name, schemes)?;
+        credentials.iter().position(|credential| Arc::ptr_eq(credential, found))
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, pin::Pin};
 use evergate_conf::{Loader, Report, schema::paths};
 use evergate_contract::{
     Checked, check, schema,
-    status::{EndpointStatus, HealthStatus, ListenerStatus, SupervisorStatus, Traffic, UpstreamStatus},
+    status::{
+        CertificatesStatus, EndpointStatus, HealthStatus, ListenerStatus, SupervisorStatus, Traffic,
+        UpstreamStatus,
+    },
 };
 use evergate_reload::{Build, Candidate, Generation, Live, Options, Settings, Target, start};
 use evergate_testkit::{Answer, Ask, Door, events::Events};
@@ -76,6 +79,10 @@ impl Process for Still {
 impl Running for Still {
     fn listeners(&self) -> Vec<ListenerStatus> {
         Vec::new()
+    }
+
+    fn certificates(&self) -> CertificatesStatus {
+        CertificatesStatus::default()
     }
 
     fn workers(&self) -> usize {

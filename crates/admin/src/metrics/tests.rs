@@ -1,6 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
-use evergate_contract::{config::Carried, status::RequestCount};
+use evergate_contract::{
+    config::Carried,
+    status::{CertificateStatus, RequestCount},
+};
 
 use super::{text::reader, *};
 
@@ -40,6 +43,8 @@ fn every_family_reads_well() {
     requests(&mut out, &traffic());
     streams(&mut out, &traffic().streams);
     listeners(&mut out, &[listener("a:1", 1, false), listener("a:1", 2, false), listener("a:1", 4, true)]);
+    let near = CertificateStatus { name: "near".into(), not_after: 1_800_000_000 };
+    certificates(&mut out, &CertificatesStatus { count: 3, read: 5, soonest: vec![near] });
     let endpoints = vec![
         endpoint("http://a", HealthStatus::Healthy, false),
         endpoint("http://b", HealthStatus::Unknown, false),
@@ -75,6 +80,10 @@ fn every_family_reads_well() {
     assert_eq!(value("gateway_datagrams_dropped_total", &[("listener", "db"), ("reason", "full")]), 11.0);
     let live = [("listener", "web"), ("address", "a:1"), ("draining", "false")];
     assert_eq!(value("gateway_listener_connections", &live), 3.0);
+    let near = [("certificate", "near")];
+    assert_eq!(value("gateway_certificate_expiry_timestamp_seconds", &near), 1.8e9);
+    assert_eq!(value("gateway_certificates_not_shown", &[]), 2.0);
+    assert_eq!(value("gateway_certificates_read_total", &[]), 5.0);
     for (host, up) in [("http://a", 1.0), ("http://b", 1.0), ("http://c", 0.0), ("http://d", 0.0)] {
         assert_eq!(value("gateway_backend_health", &[("backend", "api"), ("host", host)]), up, "{host}");
     }

@@ -10,7 +10,9 @@ use evergate_conf::{Report, suggest};
 use super::index::{Index, Mentions};
 use crate::{
     at::At,
-    config::{Carried, Config, ListenAddress, Name, Place, Route, Target, Transport, Upstream, Way},
+    config::{
+        Carried, Config, ListenAddress, ListenerTls, Name, Place, Route, Target, Transport, Upstream, Way,
+    },
     decode::Decoded,
 };
 
@@ -87,17 +89,9 @@ fn references(decoded: &Decoded<'_>, report: &mut Report) {
     let (config, root) = (&decoded.config, At::root(decoded.document));
     let (listeners, upstreams) = (root.key("listeners"), root.key("upstreams"));
     for (name, listener) in &config.listeners {
-        for (i, certificate) in listener.tls.iter().flat_map(|tls| &tls.certificates).enumerate() {
-            if !config.certificates.contains_key(certificate) {
-                let at = listeners.key(name);
-                missing(
-                    "certificate",
-                    certificate,
-                    decoded,
-                    at.key("tls").key("certificates").item(i),
-                    report,
-                );
-            }
+        if let Some(tls) = &listener.tls {
+            let at = listeners.key(name);
+            listener_certificates(tls, decoded, at.key("tls"), report);
         }
     }
     for (name, upstream) in &config.upstreams {
@@ -153,6 +147,21 @@ fn unfit(name: &str, found: &Upstream, wanted: &str, at: At<'_>, report: &mut Re
     let message = format!("the endpoints of upstream `{name}` are {are}, here they have to be {wanted}");
     at.problem("wrong_upstream", message, report)
         .help("an upstream for both is written twice, with endpoints for each");
+}
+
+fn listener_certificates(tls: &ListenerTls, decoded: &Decoded<'_>, at: At<'_>, report: &mut Report) {
+    let mut look = |certificates: &[Name], at: At<'_>| {
+        for (i, certificate) in certificates.iter().enumerate() {
+            if !decoded.config.certificates.contains_key(certificate) {
+                missing("certificate", certificate, decoded, at.key("certificates").item(i), report);
+            }
+        }
+    };
+    look(&tls.certificates, at);
+    let names = at.key("names");
+    for (name, settings) in &tls.names {
+        look(settings.certificates.as_deref().unwrap_or_default(), names.key(name));
+    }
 }
 
 fn route_references(

@@ -15,7 +15,7 @@ use evergate_conf::{
     sorted::{self, Edit, Keyed, Sorted},
 };
 
-use crate::config::{Carried, Config, Name, Objects, Route};
+use crate::config::{Carried, Config, ListenerTls, Name, Objects, Route};
 
 /// What takes two objects to see, of one document.
 #[derive(Clone, Default)]
@@ -83,7 +83,7 @@ impl Index {
             certificates.count(upstream.1.tls.iter().filter_map(|tls| tls.certificate.as_ref()), by);
         }
         for (listener, by) in turnover(&before.listeners, &config.listeners) {
-            certificates.count(listener.1.tls.iter().flat_map(|tls| &tls.certificates), by);
+            certificates.count(listener.1.tls.iter().flat_map(ListenerTls::mentions), by);
         }
         let (alike, shadowed) = index.matches((&before.routes, &config.routes));
         Index {

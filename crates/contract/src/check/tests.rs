@@ -5,6 +5,7 @@ use evergate_conf::{FileId, Format, Limits, Severity, format};
 use super::*;
 
 mod layer4;
+mod tls;
 
 fn parse(yaml: &str) -> Node {
     format::parse(yaml, Format::Yaml, FileId(1), &Limits::default())

@@ -1,4 +1,4 @@
-//! Listeners and certificates.
+//! Listeners: where connections are taken, what is spoken there, and what clients may do.
 
 use evergate_conf::{Report, units::ByteSize};
 
@@ -71,29 +71,6 @@ pub enum Protocol {
     /// HTTP/3, over QUIC. Needs `tls`, and a client that can speak TLS 1.3.
     #[serde(rename = "h3")]
     Http3,
-}
-
-/// TLS on a listener. The certificate is chosen by SNI: exact name, then wildcard, then the first one.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListenerTls {
-    /// Names from `certificates`; the first is the default.
-    pub certificates: Vec<Name>,
-    /// Lowest TLS version that is taken.
-    #[serde(default)]
-    pub min_version: TlsVersion,
-}
-
-/// TLS versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    V1_3,
 }
 
 /// What a client may send at most.
@@ -194,16 +171,6 @@ impl Default for Timeouts {
     }
 }
 
-/// A certificate chain and its private key, both PEM files. They are read again when they change.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Certificate {
-    /// The chain, leaf first.
-    pub cert: FilePath,
-    /// The private key of the leaf.
-    pub key: FilePath,
-}
-
 impl Rules for Listener {
     fn rules(&self, at: At<'_>, report: &mut Report) {
         self.layer4_rules(at, report);
@@ -229,10 +196,7 @@ impl Rules for Listener {
         protocols.not_empty(&self.protocols, "a listener speaks at least one protocol", report);
         protocols.once(&self.protocols, |a, b| a == b, report);
         if let Some(tls) = &self.tls {
-            let at = at.key("tls");
-            let at = at.key("certificates");
-            at.not_empty(&tls.certificates, "TLS needs a certificate", report);
-            at.once(&tls.certificates, |a, b| a == b, report);
+            tls.rules(at.key("tls"), report);
         }
         http3::rules(self, at, report);
         let limits = at.key("limits");
@@ -254,11 +218,6 @@ impl Rules for Listener {
             at.key(key).timeout(span, report);
         }
     }
-}
-
-impl Rules for Certificate {
-    /// Whether the files hold what they should is seen when they are read.
-    fn rules(&self, _: At<'_>, _: &mut Report) {}
 }
 
 impl fmt::Display for Protocol {

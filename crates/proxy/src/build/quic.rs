@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use evergate_contract::config::{Listener, Name};
+use evergate_tls::ServerTls;
 
 use super::{Builder, object};
 use crate::{
@@ -17,10 +18,10 @@ impl Builder<'_> {
         name: &Name,
         listener: &Listener,
         bound: &Bound,
-        tls: &rustls::ServerConfig,
+        tls: &Arc<ServerTls>,
     ) -> Option<Quic> {
         let socket = self.datagrams(name, bound)?;
-        match quic::handshake(tls) {
+        match quic::handshake(&tls.for_all_names()) {
             Ok(tls) => {
                 let http3 = listener.http3.clone().unwrap_or_default();
                 let quic = Quic::new(&socket, tls, &http3, &self.shop.steering);

@@ -13,13 +13,15 @@ use std::{
 };
 
 use evergate_contract::config::{Name, Protocol};
+use evergate_tls::{ClientRule, Identity};
 use evergate_wire::h3::code;
-use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
+use quinn::{Endpoint, Incoming, ServerConfig, VarInt, crypto::rustls::HandshakeData};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::Notify;
 
-use super::{h3, registered};
+use super::{h3, handshake, registered};
 use crate::{
-    conn::{Conn, Settings},
+    conn::{Agreed, Conn, Settings},
     listen::{Peer, UdpBound},
     quic::{self, Quic},
     snapshot::{Entrance, Snapshot},
@@ -162,6 +164,7 @@ fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
         Err(error) => return tracing::debug!(%peer, %error, "QUIC handshake failed"),
     };
     let settings = Settings::of(&entrance.config);
+    let rule = entrance.tls.as_ref().and_then(|tls| tls.rule()).cloned();
     let ends = (Peer::Ip(peer), Some(door.socket.address));
     let conn = Rc::new(Conn::new(admitted, ends, settings, entrance.front.clone()));
     conn.speaks(Protocol::Http3);
@@ -176,12 +179,24 @@ fn begin(worker: &Rc<Worker>, door: &Rc<Door>, incoming: Incoming) {
         match shaken {
             // Not before: until now its address could be a made up one, and the client somebody else.
             Ok(Ok(_)) if !conn.count_for_client(settings.per_client) => {}
-            Ok(Ok(quic)) => h3::serve(&registered.worker, &conn, quic, deadline).await,
+            Ok(Ok(quic)) => {
+                handshake::done(&registered.worker, &conn, agreed(&quic, rule));
+                h3::serve(&registered.worker, &conn, quic, deadline).await;
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "QUIC handshake failed"),
             Err(_) => {}
         }
     });
     serving.load.is_served_by(task.abort_handle());
+}
+
+/// What a handshake agreed on in which that rule held.
+fn agreed(quic: &quinn::Connection, rule: Option<Arc<ClientRule>>) -> Agreed {
+    let data = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let name = data.and_then(|data| data.server_name).map(Into::into);
+    let chain = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let client = chain.and_then(|chain| Identity::of(chain.first()?));
+    Agreed { name, rule, client }
 }
 
 /// What takes new connections of this socket now.

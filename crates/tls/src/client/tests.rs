@@ -1,14 +1,12 @@
 use super::*;
-use crate::testing::{Authority, Made, Maker, listener_tls, pem, shake};
-use evergate_contract::config::TlsVersion;
+use crate::testing::{self, Authority, Made, Maker, pem, shake};
 use rustls::{CertificateError, HandshakeKind, ServerConfig, server::WebPkiClientVerifier};
+use serde_json::json;
 
 const HTTP1: &[Protocol] = &[Protocol::Http1];
 
 fn server(made: &Made) -> Arc<ServerConfig> {
-    let tls = listener_tls(TlsVersion::V1_2);
-    let sessions = crate::Sessions::new().unwrap();
-    crate::server_config(&Crypto::new(), &tls, &[made.credential()], &[], &sessions).unwrap()
+    testing::server(json!({}), &[made], &[], &crate::Sessions::new().unwrap(), None)
 }
 
 /// A client that trusts what is in that file.
@@ -76,7 +74,7 @@ fn the_own_certificate_is_shown() {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier.build().unwrap())
-        .with_cert_resolver(Arc::new(crate::CertTable::new(&[made.credential()])));
+        .with_cert_resolver(Arc::new(crate::CertTable::new(vec![made.credential()])));
     let server = Arc::new(server);
 
     let own = Maker::new(&["gateway.test"]).by(&authority);

@@ -84,11 +84,12 @@ fn the_same_bytes_are_read_once() {
     let (keep, crypto) = (Keep::new(), Crypto::new());
     let (made, other) = (Maker::new(&["a.test"]).own(), Maker::new(&["a.test"]).own());
     let load = |path, made: &crate::testing::Made| {
-        Credential::load(&keep, &crypto, pem(path, &made.cert), pem("key", &made.key)).unwrap()
+        Credential::load(&keep, &crypto, pem(path, &made.cert), pem("key", &made.key), None).unwrap()
     };
     let first = load("a.pem", &made);
     assert!(Arc::ptr_eq(&first, &load("b.pem", &made)));
     assert!(!Arc::ptr_eq(&first, &load("a.pem", &other)));
+    assert_eq!(crypto.reads(), 2);
     drop(first);
     assert!(keep.is_empty());
 }
@@ -98,15 +99,18 @@ fn lapses() {
     let credential = Maker::new(&["a.test"]).days((2020, 1, 1), (2021, 1, 1)).own().credential();
     let at = |seconds: i64| {
         let since_epoch = Duration::from_secs(u64::try_from(seconds).unwrap());
-        credential.lapse(SystemTime::UNIX_EPOCH + since_epoch).map(|lapse| lapse.to_string())
+        credential.validity.lapse(SystemTime::UNIX_EPOCH + since_epoch).map(|lapse| lapse.to_string())
     };
-    let (from, to) = (credential.not_before, credential.not_after);
+    let (from, to) = (credential.validity.from, credential.validity.until);
     assert_eq!((from, to), (crate::testing::date(2020, 1, 1), crate::testing::date(2021, 1, 1)));
     let rows = [
         (from - 1, Some("not valid for another 1 second")),
         (from - 7200, Some("not valid for another 2 hours")),
         (from, None),
-        (to, None),
+        (to - 7 * 86_400, None),
+        (to - 7 * 86_400 + 1, Some("ends in 6 days")),
+        (to - 60, Some("ends in 1 minute")),
+        (to, Some("ends in 0 seconds")),
         (to + 60, Some("expired 1 minute ago")),
         (to + 86_400 * 400, Some("expired 400 days ago")),
     ];
