@@ -19,7 +19,7 @@ use std::{
 use evergate_conf::{Node, Report, path::Path};
 use evergate_contract::{
     Checked,
-    config::{self, Listener, Name, Objects, Place, Protocol, Workers},
+    config::{self, Carried, Listener, Name, Objects, Place, Protocol, Workers},
 };
 use evergate_kit::{Fds, Keep, unix::UnixError};
 use evergate_reload::{Build, Inputs};

@@ -23,6 +23,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 /// Who signs certificates, and whom clients of this test trust.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What leads from it to the one at the top: nothing for that one itself.
+    chain: Vec<CertificateDer<'static>>,
 }
 
 /// A certificate with its key.
@@ -34,18 +36,25 @@ pub struct Leaf {
     /// The certificate as DER: who was shown this was shown this very one.
     pub der: CertificateDer<'static>,
     key_der: PrivateKeyDer<'static>,
+    chain: Vec<CertificateDer<'static>>,
 }
 
 impl Authority {
     /// A new one.
     #[must_use]
     pub fn new() -> Authority {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
         let key = KeyPair::generate().expect("a key");
-        Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+        let issuer = CertifiedIssuer::self_signed(authority("Test authority"), key).expect("a certificate");
+        Authority { issuer, chain: Vec::new() }
+    }
+
+    /// One that this one vouches for. Its certificates are shown with what leads up to here.
+    #[must_use]
+    pub fn below(&self) -> Authority {
+        let (params, key) = (authority("Test authority below"), KeyPair::generate().expect("a key"));
+        let issuer = CertifiedIssuer::signed_by(params, key, &self.issuer).expect("a certificate");
+        let chain = std::iter::once(issuer.der().clone()).chain(self.chain.iter().cloned()).collect();
+        Authority { issuer, chain }
     }
 
     /// Its own certificate as PEM.
@@ -110,7 +119,8 @@ impl Authority {
     fn signed(&self, params: &CertificateParams, key: &KeyPair) -> Leaf {
         let cert = params.signed_by(key, &self.issuer).expect("a certificate");
         let key_der = PrivateKeyDer::try_from(key.serialize_der()).expect("a PKCS#8 key");
-        Leaf { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().clone(), key_der }
+        let (der, chain) = (cert.der().clone(), self.chain.clone());
+        Leaf { cert: cert.pem(), key: key.serialize_pem(), der, key_der, chain }
     }
 
     /// For clients that trust this authority alone and offer these protocols.
@@ -125,9 +135,9 @@ impl Authority {
     #[must_use]
     pub fn client_showing(&self, badge: &Leaf) -> Arc<ClientConfig> {
         let builder = self.trusting(rustls::ALL_VERSIONS);
-        let mut config = builder
-            .with_client_auth_cert(vec![badge.der.clone()], badge.key_der.clone_key())
-            .expect("a matching key");
+        let shown = std::iter::once(&badge.der).chain(&badge.chain).cloned().collect();
+        let mut config =
+            builder.with_client_auth_cert(shown, badge.key_der.clone_key()).expect("a matching key");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(config)
     }
@@ -203,6 +213,14 @@ impl Leaf {
     fn shown(&self, builder: ConfigBuilder<ServerConfig, WantsServerCert>) -> ServerConfig {
         builder.with_single_cert(vec![self.der.clone()], self.key_der.clone_key()).expect("a matching key")
     }
+}
+
+fn authority(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
 }
 
 fn params(names: &[&str], common_name: &str) -> CertificateParams {

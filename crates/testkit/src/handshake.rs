@@ -10,10 +10,11 @@ use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, Error, HandshakeKind, NamedGroup, ProtocolVersion,
     SignatureScheme,
     client::{
-        ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue,
+        ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{SupportedKxGroup, aws_lc_rs},
+    version::TLS12,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::{
@@ -22,6 +23,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::Authority;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -114,9 +117,28 @@ impl Stapled {
     }
 }
 
-/// Brings the first TLS 1.2 ticket of a server again at each connection, and forgets all later ones.
+/// An HTTP/1.1 client that takes no tickets, and resumes by session id (TLS 1.2).
+#[must_use]
+pub fn by_id_only(authority: &Authority) -> Arc<ClientConfig> {
+    let sessions = Resumption::in_memory_sessions(8);
+    resuming(authority, sessions.tls12_resumption(Tls12Resumption::SessionIdOnly))
+}
+
+/// An HTTP/1.1 client that brings the first TLS 1.2 ticket of a server again at each connection, and forgets all later ones.
+#[must_use]
+pub fn first_ticket_only(authority: &Authority) -> Arc<ClientConfig> {
+    resuming(authority, Resumption::store(Arc::new(FirstTicket::default())))
+}
+
+fn resuming(authority: &Authority, how: Resumption) -> Arc<ClientConfig> {
+    let mut config = authority.client_of(&[&TLS12]);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = how;
+    Arc::new(config)
+}
+
 #[derive(Debug, Default)]
-pub struct FirstTicket(Mutex<Option<Tls12ClientSessionValue>>);
+struct FirstTicket(Mutex<Option<Tls12ClientSessionValue>>);
 
 impl ClientSessionStore for FirstTicket {
     fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}

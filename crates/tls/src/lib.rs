@@ -4,8 +4,10 @@
 //! them a client is shown), [`ClientRule`] (who a client must be), and the configurations of [`server`] and [`client`]
 //! handshakes. All of it is made while a snapshot is built. Must not know: sockets, files, who serves or forwards what.
 
+mod by_id;
 mod der;
 mod ocsp;
+mod sessions;
 mod suite;
 mod tickets;
 
@@ -36,7 +38,8 @@ pub use der::San;
 pub use ocsp::OcspError;
 pub use peer::{ClientRule, Identity};
 pub use quic::quic_config;
-pub use server::{Handshake, ServerTls, Sessions, Terms, server_config};
+pub use server::{Handshake, ServerTls, Terms, server_config};
+pub use sessions::Sessions;
 pub use sni::CertTable;
 pub use tickets::ImportError;
 

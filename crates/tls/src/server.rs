@@ -1,101 +1,19 @@
 //! Handshakes with clients of the gateway.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::sync::Arc;
 
 use evergate_contract::config::{self, CipherSuite, Curve, Name, NameTls, TlsVersion};
-use evergate_kit::keep::Carry;
 use rustls::{
     Error, ServerConfig,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerSessionMemoryCache},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use crate::{
-    CertTable, ClientRule, Crypto, ImportError,
-    peer::RuleId,
-    sni::ByName,
-    suite,
-    tickets::{TicketKeys, Tickets},
-};
-
-/// What lets clients resume a session: kept by the listener's name, so that neither a new certificate nor
-/// any other change costs them a full handshake. Not to be shared between listeners.
-pub struct Sessions {
-    keys: Arc<TicketKeys>,
-    /// For clients that take no tickets (TLS 1.2 session ids), by the rule that they were let in under.
-    caches: Mutex<Vec<(RuleId, Weak<ServerSessionMemoryCache>)>>,
-}
-
-/// Sessions remembered for clients that take no tickets (TLS 1.2 session ids), about 200 bytes each.
-const CACHED_SESSIONS: usize = 4096;
+use crate::{CertTable, ClientRule, Crypto, Sessions, sni::ByName, suite};
 
 /// A browser opens several connections at once, and a ticket is used once (RFC 8446 appendix C.4); each one
 /// costs a message in the handshake.
 const TICKETS: usize = 2;
-
-impl Sessions {
-    /// With a new ticket key.
-    ///
-    /// # Errors
-    /// If the system gives no random numbers.
-    pub fn new() -> Result<Sessions, Error> {
-        Ok(Sessions { keys: Arc::new(TicketKeys::new()?), caches: Mutex::default() })
-    }
-
-    /// The ticket keys, for another process that takes this one's place. They are secret.
-    #[must_use]
-    pub fn export(&self) -> Vec<u8> {
-        self.keys.export()
-    }
-
-    /// Takes the ticket keys of another process over: its clients resume here.
-    ///
-    /// # Errors
-    /// If these are none; then nothing has changed.
-    pub fn import(&self, exported: &[u8]) -> Result<(), ImportError> {
-        self.keys.import(exported)
-    }
-
-    /// Takes over what [`Carry::save`] said in another process.
-    ///
-    /// # Errors
-    /// As [`Sessions::import`].
-    pub fn restore(&self, saved: &str) -> Result<(), ImportError> {
-        let digits = saved.as_bytes().chunks(2).map(|pair| {
-            let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
-            u8::from_str_radix(text, 16).ok()
-        });
-        self.import(&digits.collect::<Option<Vec<u8>>>().ok_or(ImportError)?)
-    }
-
-    /// Called while a configuration is made, never in a handshake.
-    fn cache(&self, rule: RuleId) -> Arc<ServerSessionMemoryCache> {
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.retain(|(_, cache)| cache.strong_count() > 0);
-        let known = caches.iter().find(|(id, _)| *id == rule).and_then(|(_, cache)| cache.upgrade());
-        known.unwrap_or_else(|| {
-            let cache = ServerSessionMemoryCache::new(CACHED_SESSIONS);
-            caches.push((rule, Arc::downgrade(&cache)));
-            cache
-        })
-    }
-}
-
-/// The ticket keys in hexadecimal: the process that takes this one's place resumes the sessions of its clients.
-impl Carry for Sessions {
-    fn save(&self) -> String {
-        self.export().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sessions")
-    }
-}
 
 /// The settings of one handshake, with what they name.
 #[derive(Clone)]
@@ -172,9 +90,9 @@ pub fn server_config(
     config.ignore_client_order = true;
     if terms.tickets.enabled {
         let rule = ClientRule::id_of(terms.client.as_deref());
-        let (keys, rotate) = (Arc::clone(&sessions.keys), *terms.tickets.rotate);
-        config.ticketer = Arc::new(Tickets { keys, rotate, rule });
-        config.session_storage = sessions.cache(rule);
+        let rotate = *terms.tickets.rotate;
+        config.ticketer = sessions.tickets(rotate, rule);
+        config.session_storage = sessions.by_id(rotate, rule);
         config.send_tls13_tickets = TICKETS;
     } else {
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -199,7 +199,8 @@ impl ProducesTickets for Tickets {
     }
 }
 
-fn seconds_now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn seconds_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
-use evergate_testkit::{Ask, Door, Stand, ports, process::Signal, ws::Socket};
+use evergate_testkit::{Ask, Door, Stand, handshake, ports, process::Signal, ws::Socket};
 use serde_json::json;
 
 use crate::{BIN, succeeded};
@@ -131,6 +131,40 @@ async fn what_is_known_goes_along() {
     assert_eq!(stand.gate.revision().await, revision);
     assert_eq!(stand.gate.get("/revisions").await, history);
     assert_eq!(stand.gate.get("/config").await["routes"]["all"]["timeout"], "17s", "the overlay");
+}
+
+#[tokio::test]
+async fn tls_sessions_are_resumed_by_the_next_process() {
+    let mut stand = Stand::supervised(BIN, json!({ "process": { "drain": { "spread": "0s" } } })).await;
+    // A ticket of the first process alone, so that none of a later one helps; tickets of TLS 1.3; none at all.
+    let clients = [
+        handshake::first_ticket_only(&stand.authority),
+        stand.authority.client(&["http/1.1"]),
+        handshake::by_id_only(&stand.authority),
+    ];
+    let resumed = async |stand: &Stand, client| {
+        let seen = handshake::look(stand.tls, client, "test.local").await.unwrap();
+        assert_eq!(seen.status, 200);
+        seen.resumed
+    };
+    for client in &clients {
+        assert!(!resumed(&stand, client).await);
+    }
+    for _ in 0..2 {
+        let old = stand.gate.serving().await.unwrap();
+        stand.gate.signal(Signal::Upgrade);
+        succeeded(&stand, old).await;
+        // More often than there are workers.
+        for client in clients.iter().cycle().take(12) {
+            assert!(resumed(&stand, client).await);
+        }
+    }
+    // It is the keys that went along: without tickets and ids nothing is resumed.
+    stand.gate.follow_again().await;
+    stand.apply(json!({ "listeners": { "tls": { "tls": { "tickets": { "enabled": false } } } } })).await;
+    for client in &clients {
+        assert!(!resumed(&stand, client).await);
+    }
 }
 
 #[tokio::test]

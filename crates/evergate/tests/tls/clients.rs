@@ -58,8 +58,42 @@ async fn names_and_depth_change() {
         }
         stand.apply(tls(json!({ "client": null }))).await;
     }
-    stand.apply(tls(json!({ "client": { "ca": "ca.pem", "depth": 0 } }))).await;
-    assert_eq!(look(&stand, &ops).await.unwrap().status, 200, "no certificate in between");
+    let deep = stand.authority.client_showing(&clients.below().badge("deep", 1));
+    for (depth, lets_deep) in [(0, false), (1, true), (0, false)] {
+        stand.apply(tls(json!({ "client": { "ca": "ca.pem", "depth": depth } }))).await;
+        assert_eq!(look(&stand, &ops).await.unwrap().status, 200, "no certificate in between");
+        match look(&stand, &deep).await {
+            Ok(seen) => assert!(lets_deep && seen.status == 200, "{depth}"),
+            Err(error) => assert!(!lets_deep && error.contains("AccessDenied"), "{depth} {error}"),
+        }
+    }
+    crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
+async fn authorities_follow_their_file() {
+    let (mut stand, clients) = stand().await;
+    let crowd = stand.bystanders().await;
+    let others = Authority::new();
+    let (old, new) = (
+        stand.authority.client_showing(&clients.badge("old", 1)),
+        stand.authority.client_showing(&others.badge("new", 1)),
+    );
+    stand.apply(tls(json!({ "client": { "ca": "ca.pem" } }))).await;
+    let mut open = Door::tls(stand.tls, old.clone(), "test.local").connect().await.unwrap();
+    assert_eq!(open.ask(&Ask::get("/")).await.unwrap().status, 200);
+    let write = async |pem: String| {
+        let verdict = stand.gate.touch(|home| fs::write(home.path().join("ca.pem"), pem).unwrap()).await;
+        assert_eq!(verdict["verdict"], "applied", "{verdict:#}");
+    };
+    write(clients.pem() + &others.pem()).await;
+    for client in [&old, &new] {
+        assert_eq!(look(&stand, client).await.unwrap().status, 200);
+    }
+    open.closed().await.unwrap();
+    write(others.pem()).await;
+    refused(look(&stand, &old).await, "DecryptError");
+    assert_eq!(look(&stand, &new).await.unwrap().status, 200);
     crowd.stop().await.assert_unnoticed();
 }
 
@@ -138,6 +172,47 @@ async fn a_name_that_asks_is_not_reached_by_a_connection_for_another() {
     assert_eq!(ask(&stand, &nobody, "test.local", "test.local").await, Ok(200));
     assert_eq!(ask(&stand, &nobody, "test.local", "admin.local").await, Ok(421));
     assert!(ask(&stand, &nobody, "admin.local", "admin.local").await.is_err());
+    crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
+async fn a_name_has_a_rule_of_its_own() {
+    let (mut stand, clients) = stand().await;
+    let crowd = stand.bystanders().await;
+    let both = stand.authority.leaf(&["test.local", "admin.local"]);
+    both.write(stand.path(), "leaf");
+    let door = stand.tls_door();
+    stand.gate.until("the new certificate", async || door.shown().await == Ok(both.der.to_vec())).await;
+    fs::write(stand.path().join("list.pem"), clients.revokes(&[2])).unwrap();
+    fs::write(stand.path().join("other.pem"), Authority::new().pem()).unwrap();
+    let showing = |badge| stand.authority.client_showing(&badge);
+    let who = [
+        stand.authority.client(&["http/1.1"]),
+        showing(clients.badge("ops", 1)),
+        showing(clients.badge("bad", 2)),
+        showing(clients.leaf(&["dev.test"])),
+        showing(clients.below().badge("deep", 4)),
+    ];
+    let rows = [
+        (json!({ "ca": "ca.pem", "mode": "required" }), [false, true, true, true, true]),
+        (json!({ "ca": "ca.pem", "mode": "optional" }), [true; 5]),
+        (json!({ "ca": "other.pem" }), [false; 5]),
+        // The authority below has no list.
+        (json!({ "ca": "ca.pem", "crl": ["list.pem"] }), [false, true, false, true, false]),
+        (json!({ "ca": "ca.pem", "names": { "cn": ["ops"] } }), [false, true, false, false, false]),
+        (json!({ "ca": "ca.pem", "names": { "san": ["dev.test"] } }), [false, false, false, true, false]),
+        (json!({ "ca": "ca.pem", "depth": 0 }), [false, true, true, true, false]),
+        (json!({ "mode": "none" }), [true; 5]),
+    ];
+    for (rule, expected) in rows {
+        stand.apply(tls(json!({ "names": { "admin.local": { "client": rule } } }))).await;
+        for (i, (client, is_let)) in who.iter().zip(expected).enumerate() {
+            let seen = handshake::look(stand.tls, client, "admin.local").await;
+            assert_eq!(seen.is_ok_and(|seen| seen.status == 200), is_let, "{rule} {i}");
+            assert_eq!(look(&stand, client).await.unwrap().status, 200, "another name");
+        }
+        stand.apply(tls(json!({ "names": null }))).await;
+    }
     crowd.stop().await.assert_unnoticed();
 }
 

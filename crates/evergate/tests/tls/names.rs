@@ -29,6 +29,34 @@ async fn strict_refuses_names_that_nobody_knows() {
 }
 
 #[tokio::test]
+async fn the_default_is_the_first_and_changes() {
+    let mut stand = Stand::new(BIN).await;
+    let crowd = stand.crowd().await;
+    let anyone = std::sync::Arc::new(handshake::Stapled::default()).client();
+    let ask = async |stand: &Stand, name: &str| handshake::look(stand.tls, &anyone, name).await.unwrap().leaf;
+    let leaf = ask(&stand, "test.local").await;
+    let [first, second] = ["first", "second"].map(|name| {
+        let leaf = stand.authority.leaf(&["default.test"]);
+        leaf.write(stand.path(), name);
+        leaf.der.to_vec()
+    });
+    let files = |name: &str| json!({ "cert": format!("{name}.pem"), "key": format!("{name}.key") });
+    let mut patch = tls(json!({ "certificates": ["leaf", "more"] }));
+    patch["certificates"] = json!({ "more": files("first") });
+    stand.apply(patch).await;
+    assert_eq!(
+        (ask(&stand, "other.local").await, ask(&stand, "default.test").await),
+        (leaf.clone(), first.clone())
+    );
+    stand.apply(tls(json!({ "certificates": ["more", "leaf"] }))).await;
+    assert_eq!((ask(&stand, "other.local").await, ask(&stand, "test.local").await), (first, leaf));
+    // Other files for the same name.
+    stand.apply(json!({ "certificates": { "more": files("second") } })).await;
+    assert_eq!(ask(&stand, "other.local").await, second);
+    crowd.stop().await.assert_unnoticed();
+}
+
+#[tokio::test]
 async fn names_have_settings_of_their_own() {
     let mut stand = Stand::new(BIN).await;
     let crowd = stand.crowd().await;

@@ -2,15 +2,8 @@
 
 use std::sync::Arc;
 
-use evergate_testkit::{
-    Stand,
-    handshake::{self, FirstTicket},
-    ports,
-};
-use rustls::{
-    client::Resumption,
-    version::{TLS12, TLS13},
-};
+use evergate_testkit::{Stand, handshake, ports};
+use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 
 use crate::{BIN, look, tls};
@@ -18,11 +11,10 @@ use crate::{BIN, look, tls};
 #[tokio::test]
 async fn sessions_survive_changes_on_every_worker() {
     let mut stand = Stand::with(BIN, json!({ "workers": 3 })).await;
-    let clients = [stand.authority.client(&["http/1.1"]), {
-        let mut old = stand.authority.client_of(&[&TLS12]);
-        old.alpn_protocols = vec![b"http/1.1".to_vec()];
-        old.into()
-    }];
+    let mut old = stand.authority.client_of(&[&TLS12]);
+    old.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let clients =
+        [stand.authority.client(&["http/1.1"]), old.into(), handshake::by_id_only(&stand.authority)];
     for client in &clients {
         assert!(!look(&stand, client).await.unwrap().resumed);
     }
@@ -83,10 +75,7 @@ async fn tickets_are_switched_off_and_on() {
 async fn keys_change_in_the_time_that_is_set() {
     let mut stand = Stand::new(BIN).await;
     let crowd = stand.crowd().await;
-    let mut first = stand.authority.client_of(&[&TLS12]);
-    first.alpn_protocols = vec![b"http/1.1".to_vec()];
-    first.resumption = Resumption::store(Arc::new(FirstTicket::default()));
-    let first = Arc::new(first);
+    let first = handshake::first_ticket_only(&stand.authority);
     assert!(!look(&stand, &first).await.unwrap().resumed);
     assert!(look(&stand, &first).await.unwrap().resumed);
     stand.apply(tls(json!({ "tickets": { "rotate": "1s" } }))).await;
@@ -115,27 +104,5 @@ async fn another_listener_knows_nothing_of_them() {
     assert!(!look(&stand, &client).await.unwrap().resumed);
     for resumed in [false, true] {
         assert_eq!(handshake::look(other, &client, "test.local").await.unwrap().resumed, resumed);
-    }
-}
-
-#[tokio::test]
-async fn sessions_survive_an_upgrade_of_the_program() {
-    let stand = Stand::supervised(BIN, json!({})).await;
-    let mut old = stand.authority.client_of(&[&TLS12]);
-    old.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Only the ticket of the first process, so that none of the next one helps.
-    old.resumption = Resumption::store(Arc::new(FirstTicket::default()));
-    let (first, new) = (Arc::new(old), stand.authority.client(&["http/1.1"]));
-    for client in [&first, &new] {
-        assert!(!look(&stand, client).await.unwrap().resumed);
-    }
-    let before = stand.gate.serving().await;
-    let said = stand.gate.cli(&["upgrade"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    stand.gate.until("another process serves", async || stand.gate.serving().await != before).await;
-    for _ in 0..6 {
-        for client in [&first, &new] {
-            assert!(look(&stand, client).await.unwrap().resumed);
-        }
     }
 }
