@@ -1,12 +1,14 @@
 //! A socket to an endpoint for the datagrams of one client.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use evergate_contract::{Fault, FaultKind};
+use rustix::io::Errno;
 use tokio::net::UdpSocket;
 
 use crate::{
     cluster::Cluster,
+    connect::ConnectError,
     ejection::Event,
     local::{Lease, Local},
 };
@@ -36,6 +38,10 @@ pub async fn open(local: &Local, cluster: &Arc<Cluster>) -> Result<Flow, Fault> 
         let lease = picked.lease();
         let why = match deadline.guard(member.connector.udp()).await {
             Ok(Ok(socket)) => return Ok(Flow { socket, lease }),
+            Ok(Err(ConnectError::Tcp(error))) if is_own(&error) => {
+                // Another endpoint would need one as well, and this one may be as sound as ever.
+                return Err(Fault::new(FaultKind::UpstreamConnect).because(error.to_string()));
+            }
             Ok(Err(error)) => format!("{}: {error}", picked.url()),
             Err(_) => format!("{}: no address in time", picked.url()),
         };
@@ -44,6 +50,12 @@ pub async fn open(local: &Local, cluster: &Arc<Cluster>) -> Result<Flow, Fault> 
         tried.push(picked.place());
     }
     Err(last.unwrap_or_else(|| FaultKind::NoEndpoint.into()))
+}
+
+/// True if it is us who have no socket left.
+fn is_own(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN))
 }
 
 impl Flow {
@@ -129,5 +141,12 @@ mod tests {
             let gone = rig.cluster(json!({ "endpoints": ["udp://no-such-name.invalid:1"] }));
             assert_eq!(open(&rig.local, &gone).await.unwrap_err().kind, FaultKind::UpstreamConnect);
         });
+    }
+
+    #[test]
+    fn want_of_sockets_is_no_endpoints_fault() {
+        for (errno, own) in [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::NETUNREACH, false)] {
+            assert_eq!(is_own(&io::Error::from(errno)), own, "{errno}");
+        }
     }
 }

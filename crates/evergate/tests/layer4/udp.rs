@@ -388,3 +388,19 @@ async fn what_was_asked_of_a_removed_listener_is_answered() {
     assert_eq!(client.by("again").await, "a");
     stand.end().await;
 }
+
+/// IPv6 carries some bytes more than IPv4: who sends them must not have the endpoint set aside for everybody.
+#[tokio::test]
+async fn what_is_too_large_for_an_endpoint_is_not_its_fault() {
+    let mut stand = Stand::at("[::1]").await;
+    stand.apply(json!({ "upstreams": { "a": { "ejection": { "failures": 1, "duration": "1h" } } } })).await;
+    let to = SocketAddr::new("::1".parse().unwrap(), stand.address.port());
+    let client = Asker::new(to).await;
+    assert_eq!(client.by("hello").await, "a");
+    client.say(&vec![b'x'; 65_520]).await;
+    stand.gate.until("it is dropped", async || stand.dropped("full").await == 1.0).await;
+    assert_eq!(client.by("still").await, "a");
+    assert_eq!(Asker::new(to).await.by("and for others").await, "a");
+    assert!(!stand.gate.get("/upstreams").await.to_string().contains("\"ejected\":true"));
+    stand.end().await;
+}

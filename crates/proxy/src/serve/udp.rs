@@ -5,6 +5,7 @@
 //! while an endpoint is looked up; what cannot be sent at once is dropped, as any network may.
 
 mod session;
+mod waiting;
 
 use std::{
     cell::{Cell, RefCell},
@@ -36,8 +37,6 @@ const ROW_MAX: u32 = 64;
 /// Wait after a socket could not be read or had.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Datagrams of others may wait so long at most, all together, for their endpoints to be found.
-const WAITING_ALL: usize = 8 << 20;
 /// It is not said more often that there are as many clients as there may be.
 const SAY_MS: u64 = 10_000;
 

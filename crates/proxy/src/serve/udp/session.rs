@@ -17,16 +17,12 @@ use evergate_upstream::{
 use rustix::{io::Errno, net::SendFlags};
 use tokio::io::Interest;
 
-use super::{Port, WAITING_ALL};
+use super::{Port, waiting::Waiting};
 use crate::{
     listen::Pair,
     meter::{Dropped, End, StreamMeter},
 };
 
-/// Datagrams that wait for an endpoint to be found, which takes no time where it has an address.
-const WAITING_MAX: usize = 16;
-/// And their bytes.
-const WAITING_BYTES: usize = 64 << 10;
 /// When the listener is over, what was asked within that time may still be answered.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -37,9 +33,7 @@ pub(super) struct Session {
     /// The upstream that was chosen for it.
     pub upstream: Name,
     flow: OnceCell<Flow>,
-    waiting: RefCell<Vec<Box<[u8]>>>,
-    /// Bytes that wait, of all clients.
-    waiting_all: Rc<Cell<usize>>,
+    waiting: Waiting,
     /// The upstream as the newest snapshot has it; gone once it is not forwarded to.
     cluster: RefCell<Weak<Cluster>>,
     silence: Deadline,
@@ -57,8 +51,7 @@ impl Session {
             pair,
             upstream,
             flow: OnceCell::new(),
-            waiting: RefCell::default(),
-            waiting_all: port.waiting.clone(),
+            waiting: Waiting::among(&port.waiting),
             cluster: RefCell::default(),
             silence: port.worker.clock.deadline(),
             idle: Cell::new(idle),
@@ -86,13 +79,16 @@ impl Session {
     pub(super) fn send(&self, datagram: &[u8]) -> bool {
         self.alive();
         let Some(flow) = self.flow.get() else {
-            self.wait(datagram);
+            if !self.waiting.push(datagram) {
+                self.meter.dropped(Dropped::Full);
+            }
             return true;
         };
         // Not by tokio, which does not know of a new socket that it takes something.
         match rustix::net::send(&flow.socket, datagram, SendFlags::DONTWAIT) {
             Ok(_) => true,
-            Err(Errno::WOULDBLOCK | Errno::NOBUFS) => {
+            // Also what is larger than a datagram can be there: that is not the endpoint's fault.
+            Err(Errno::WOULDBLOCK | Errno::NOBUFS | Errno::MSGSIZE) => {
                 self.meter.dropped(Dropped::Full);
                 true
             }
@@ -103,26 +99,6 @@ impl Session {
                 false
             }
         }
-    }
-
-    fn wait(&self, datagram: &[u8]) {
-        let mut waiting = self.waiting.borrow_mut();
-        let bytes: usize = waiting.iter().map(|waiting| waiting.len()).sum();
-        let all = self.waiting_all.get() + datagram.len();
-        if waiting.len() < WAITING_MAX && bytes + datagram.len() <= WAITING_BYTES && all <= WAITING_ALL {
-            waiting.push(datagram.into());
-            self.waiting_all.set(all);
-        } else {
-            self.meter.dropped(Dropped::Full);
-        }
-    }
-
-    /// What waited.
-    fn take_waiting(&self) -> Vec<Box<[u8]>> {
-        let waiting = self.waiting.take();
-        let bytes: usize = waiting.iter().map(|datagram| datagram.len()).sum();
-        self.waiting_all.set(self.waiting_all.get().saturating_sub(bytes));
-        waiting
     }
 
     fn alive(&self) {
@@ -147,12 +123,12 @@ impl Session {
             Err(fault) => {
                 let cause = fault.cause.as_ref().map(tracing::field::display);
                 tracing::debug!(listener = %port.incarnation.name, code = fault.code(), cause, "no endpoint for datagrams");
-                self.take_waiting().iter().for_each(|_| self.meter.dropped(Dropped::Unreachable));
+                self.waiting.take().iter().for_each(|_| self.meter.dropped(Dropped::Unreachable));
                 return self.meter.ended(End::Unreachable);
             }
         };
         drop(cluster);
-        for datagram in self.take_waiting() {
+        for datagram in self.waiting.take() {
             if !self.send(&datagram) {
                 self.meter.dropped(Dropped::Unreachable);
             }
