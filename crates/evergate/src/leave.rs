@@ -70,7 +70,7 @@ impl Ending {
         let admin = tokio::spawn(async move { timeout(ADMIN_TIMEOUT, admin.close()).await });
         self.engine.stop().await;
         let mut cuts = cuts(drain, Instant::now());
-        let mut until = None;
+        let (mut until, mut overseen) = (None, true);
         while !self.gateway.is_drained() && until.is_none_or(|until| Instant::now() < until) {
             let cut_at = cuts.front().map(|(at, _)| *at);
             tokio::select! {
@@ -85,12 +85,18 @@ impl Ending {
                         }
                     }
                 }
-                order = orders.recv(), if !orders.is_closed() => {
-                    if matches!(order, Some((ToChild::Finish, _))) {
+                order = orders.recv(), if overseen => match order {
+                    Some((ToChild::Finish, _)) => {
                         tracing::warn!(connections = self.open(), "too many processes drain: this one ends soon");
                         until.get_or_insert(self.hurry());
                     }
-                }
+                    Some(_) => {}
+                    None => {
+                        tracing::warn!(connections = self.open(), "the supervisor is gone: this process ends soon");
+                        overseen = false;
+                        until.get_or_insert(self.hurry());
+                    }
+                },
                 () = stop.asked() => {
                     if until.is_some() {
                         return Exit::Interrupted;

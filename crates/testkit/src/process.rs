@@ -19,6 +19,13 @@ pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("a running process").count()
 }
 
+/// True until it has ended, whether or not anybody has asked for it since.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// A process and its descendants.
 #[must_use]
 pub fn family(pid: u32) -> Vec<u32> {

@@ -1,6 +1,10 @@
 //! How connections of a process end: each setting of `process.drain`, changed live before it counts.
 
-use evergate_testkit::{Ask, Door, Echo, Stand, Talk, ports, process::Signal, ws::Socket};
+use evergate_testkit::{
+    Ask, Door, Echo, Stand, Talk, ports,
+    process::{self, PATIENCE, Signal},
+    ws::Socket,
+};
 use serde_json::{Value, json};
 
 use crate::{BIN, succeeded};
@@ -176,4 +180,21 @@ async fn http3_connections_find_the_process_that_they_belong_to() {
         }
     }
     assert_eq!(stand.gate.status().await["supervisor"]["draining"], 3);
+}
+
+#[tokio::test]
+async fn who_drains_does_not_outlive_the_supervisor_for_long() {
+    let mut stand = stand(json!({ "timeout": "100ms" })).await;
+    let old = stand.gate.serving().await.unwrap();
+    let mut socket = Socket::open(&stand.door(), "test.local", "/socket").await.unwrap();
+    upgrade(&mut stand).await;
+    socket.echo("still there").await.unwrap();
+    let new = stand.gate.serving().await.unwrap();
+    let _home = stand.gate.kill9().await;
+    assert_eq!(socket.receive().await.unwrap_or(None), None, "cut");
+    let until = std::time::Instant::now() + PATIENCE;
+    while process::runs(old) || process::runs(new) {
+        assert!(std::time::Instant::now() < until, "one of {old} and {new} still runs");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
