@@ -2,6 +2,7 @@
 
 use evergate_testkit::Stand;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 
 use crate::{
     BIN,
@@ -214,6 +215,24 @@ async fn pings() {
     let mut quiet = Raw::connect(&stand.door()).await;
     quiet.send(&frame("PING", 0, 0, b"anything")).await;
     assert_eq!(quiet.until(|f| f.kind == "PING").await.unwrap().says(), "PING ACK");
+}
+
+#[tokio::test]
+async fn who_has_said_hello_may_wait() {
+    let mut stand = stand(json!({})).await;
+    let timeouts = json!({ "timeouts": { "handshake": "100ms", "idle": "60s" } });
+    stand.apply(json!({ "listeners": { "tls": timeouts } })).await;
+    let door = stand.tls_door().h2();
+    let mut waiting = Raw::connect(&door).await;
+    // A change of what an idle connection is told of does not end it.
+    stand.apply(json!({ "listeners": { "tls": { "limits": { "streams": 3 } } } })).await;
+    settings(&mut waiting).await;
+    let (mut silent, _) = door.dial().await.unwrap();
+    let mut end = Vec::new();
+    // Without goodbye: it has said nothing that would be HTTP/2.
+    let _ = silent.read_to_end(&mut end).await;
+    send(&mut waiting, "HEADERS 1 SH @post").await;
+    waiting.verdict("STATUS 1 200").await.unwrap();
 }
 
 #[tokio::test]

@@ -40,8 +40,8 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, dead
     // No view outlives this line: a connection without a request holds no snapshot.
     let link = Link::new(Role::Server, limits(conn, &worker.view()), wire);
     let pulse = Pulse::new(worker.clock.deadline());
-    let idle = Idle::default();
-    let driver = Driver { worker, conn, link, deadline, idle, pulse, settings: 0, streams: Rc::default() };
+    let (idle, streams) = (Idle::default(), Rc::default());
+    let driver = Driver { worker, conn, link, deadline, idle, waits: None, pulse, settings: 0, streams };
     driver.run().await;
 }
 
@@ -71,6 +71,8 @@ struct Driver<'a> {
     link: Link,
     deadline: Deadline,
     idle: Idle,
+    /// What the deadline is armed for; nothing while a request is answered.
+    waits: Option<Waits>,
     pulse: Pulse,
     /// The view whose settings the client knows.
     settings: u64,
@@ -83,6 +85,16 @@ impl Drop for Driver<'_> {
         // Whoever ended it: without a driver nothing moves, and requests that are under way are to let go.
         self.link.abandon();
     }
+}
+
+/// What a connection without a request waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The client's preface and SETTINGS.
+    Hello,
+    Request,
+    /// The client knows that it is to go.
+    End,
 }
 
 /// What the driver has to do something about.
@@ -100,19 +112,18 @@ enum Happened {
 impl Driver<'_> {
     async fn run(mut self) {
         let mut goodbye = false;
-        let mut was_busy = true;
         loop {
-            match poll_fn(|cx| self.poll(cx, goodbye, &mut was_busy)).await {
+            match poll_fn(|cx| self.poll(cx, goodbye)).await {
                 Happened::Link(Event::Request(head, stream)) => {
                     self.streams.set(self.streams.get() + 1);
                     let open = Open { streams: self.streams.clone(), conn: self.conn.clone() };
                     tokio::task::spawn_local(serve_stream(self.worker.clone(), open, head, stream));
                 }
                 Happened::Link(Event::End(failure)) => return self.finish(failure).await,
-                Happened::Idle if goodbye || self.link.heard() == 0 => return,
+                Happened::Idle if goodbye || !self.link.is_settled() => return,
                 Happened::Idle | Happened::Closing => {
                     // GOAWAY now; then a client that does not go is given a moment more.
-                    (goodbye, was_busy) = (true, true);
+                    goodbye = true;
                     self.link.say_goodbye(self.worker.clock.now_ms());
                 }
                 Happened::Dead => return tracing::debug!(peer = %self.conn.peer(), "no answer to PING"),
@@ -120,7 +131,7 @@ impl Driver<'_> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, goodbye: bool, was_busy: &mut bool) -> Poll<Happened> {
+    fn poll(&mut self, cx: &mut Context<'_>, goodbye: bool) -> Poll<Happened> {
         self.take_settings();
         // Drives the whole connection: frames of open streams move only while this is polled.
         if let Poll::Ready(event) = self.link.poll_event(cx, self.worker.clock.now_ms()) {
@@ -135,23 +146,31 @@ impl Driver<'_> {
             return Poll::Ready(Happened::Dead);
         }
         if self.streams.get() > 0 {
-            *was_busy = true;
+            self.waits = None;
             return Poll::Pending;
         }
-        let begins = std::mem::replace(was_busy, false);
-        let is_idle = !goodbye && self.link.heard() > 0;
-        if begins && is_idle {
-            self.idle.begin(self.worker, self.conn, &self.deadline);
-        } else if begins {
-            let settings = self.conn.settings(&self.worker.view());
-            let is_new = self.link.heard() == 0;
-            self.deadline.arm(if is_new { settings.handshake_timeout } else { settings.header_timeout });
-        }
-        let over = match is_idle {
-            true => self.idle.poll_over(cx, self.worker, self.conn, &self.deadline),
-            false => self.deadline.poll_expired(cx),
+        self.poll_waited(cx, goodbye).map(|Expired| Happened::Idle)
+    }
+
+    /// Ready once what a connection without a request waits for has not come in its time.
+    fn poll_waited(&mut self, cx: &mut Context<'_>, goodbye: bool) -> Poll<Expired> {
+        let waits = match (self.link.is_settled(), goodbye) {
+            (false, _) => Waits::Hello,
+            (true, false) => Waits::Request,
+            (true, true) => Waits::End,
         };
-        over.map(|Expired| Happened::Idle)
+        if self.waits.replace(waits) != Some(waits) {
+            let settings = self.conn.settings(&self.worker.view());
+            match waits {
+                Waits::Hello => self.deadline.arm(settings.handshake_timeout),
+                Waits::Request => self.idle.begin(self.worker, self.conn, &self.deadline),
+                Waits::End => self.deadline.arm(settings.header_timeout),
+            }
+        }
+        match waits {
+            Waits::Request => self.idle.poll_over(cx, self.worker, self.conn, &self.deadline),
+            Waits::Hello | Waits::End => self.deadline.poll_expired(cx),
+        }
     }
 
     /// Tells the client what has changed since.

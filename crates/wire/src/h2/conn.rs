@@ -427,6 +427,12 @@ impl Conn {
         ends && self.streams.open() == 0 && self.accepted.is_empty()
     }
 
+    /// True once the peer's first SETTINGS are there.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// True while new streams may be opened, now or once others have ended.
     #[must_use]
     pub fn takes_streams(&self) -> bool {

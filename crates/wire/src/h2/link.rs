@@ -173,6 +173,12 @@ impl Link {
         }
     }
 
+    /// True once the peer's first SETTINGS are there: both sides may go on.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.borrow().conn.is_settled()
+    }
+
     /// A number that rises when something comes from the peer.
     #[must_use]
     pub fn heard(&self) -> u64 {
