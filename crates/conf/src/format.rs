@@ -104,6 +104,18 @@ impl Format {
 /// # Errors
 /// The first thing that is wrong, with its place.
 pub fn parse(text: &str, format: Format, file: FileId, limits: &Limits) -> Result<Node, SyntaxError> {
+    parse_again(text, format, file, limits, None)
+}
+
+/// As [`parse`], out of what the same file was before: a reader may take from there what is the same and stands in the same
+/// place.
+pub(crate) fn parse_again(
+    text: &str,
+    format: Format,
+    file: FileId,
+    limits: &Limits,
+    before: Option<&Node>,
+) -> Result<Node, SyntaxError> {
     let start = Place { file, line: 1, column: 1 };
     if text.len() > limits.bytes {
         let message = format!("{} bytes, more than the {} that are read", text.len(), limits.bytes);
@@ -115,7 +127,7 @@ pub fn parse(text: &str, format: Format, file: FileId, limits: &Limits) -> Resul
             .help("write `{}` for a document that sets nothing (in TOML, leave the file out)"));
     }
     match format {
-        Format::Yaml => yaml::parse(text, file, limits),
+        Format::Yaml => yaml::parse(text, file, limits, before),
         Format::Toml => toml::parse(text, file, limits),
         Format::Json => json::parse(text, file, limits),
     }
@@ -186,20 +198,30 @@ impl Builder {
     }
 
     /// A map of entries in any order; a key that is written twice is an error at the second.
-    fn map(&self, mut entries: Vec<Entry>, place: Place) -> Result<Node, SyntaxError> {
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        let twice = entries.windows(2).filter_map(|pair| match pair {
-            [a, b] if a.key == b.key => Some((a, b)),
-            _ => None,
-        });
-        if let Some((first, second)) = twice.min_by_key(|(_, b)| (b.place.line, b.place.column)) {
-            let message = format!("key `{}` is written twice", second.key);
-            return Err(SyntaxError::new("duplicate_key", second.place, message)
-                .help(format!("it is first written in line {}", first.place.line)));
-        }
-        entries.shrink_to_fit();
-        Ok(Node { value: Value::Map(Arc::new(Map::from_sorted(entries))), place })
+    fn map(&self, entries: Vec<Entry>, place: Place) -> Result<Node, SyntaxError> {
+        Ok(map_of(sorted(entries)?, place))
     }
+}
+
+/// Entries in the order of their keys; a key that is written twice is an error at the second.
+fn sorted(mut entries: Vec<Entry>) -> Result<Vec<Entry>, SyntaxError> {
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    let twice = entries.windows(2).filter_map(|pair| match pair {
+        [a, b] if a.key == b.key => Some((a, b)),
+        _ => None,
+    });
+    if let Some((first, second)) = twice.min_by_key(|(_, b)| (b.place.line, b.place.column)) {
+        let message = format!("key `{}` is written twice", second.key);
+        return Err(SyntaxError::new("duplicate_key", second.place, message)
+            .help(format!("it is first written in line {}", first.place.line)));
+    }
+    Ok(entries)
+}
+
+/// A map of entries that are sorted.
+fn map_of(mut entries: Vec<Entry>, place: Place) -> Node {
+    entries.shrink_to_fit();
+    Node { value: Value::Map(Arc::new(Map::from_sorted(entries))), place }
 }
 
 /// A number that is not whole, if every format can hold it.

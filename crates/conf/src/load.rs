@@ -186,7 +186,7 @@ impl Loader {
     ) -> Result<Node, Report> {
         let file = self.files.named(name, folder, Some(text.into()));
         let mut report = Report::new();
-        match self.parse(text, format, file, folder, &mut report) {
+        match self.parse((text, format, file), folder, None, &mut report) {
             Some(node) if !report.has_errors() => Ok(node),
             _ => {
                 report.locate(&self.files);
@@ -212,17 +212,16 @@ impl Loader {
         paths.into_iter().map(input).collect()
     }
 
-    /// One text with variables and paths done; `None` if it is not even a map.
+    /// One text with variables and paths done, out of what it was before; `None` if it is not even a map.
     fn parse(
         &self,
-        text: &str,
-        format: Format,
-        file: FileId,
+        (text, format, file): (&str, Format, FileId),
         folder: &FsPath,
+        before: Option<&Node>,
         report: &mut Report,
     ) -> Option<Node> {
         let root = Path::root();
-        let node = match format::parse(text, format, file, &self.limits) {
+        let node = match format::parse_again(text, format, file, &self.limits, before) {
             Ok(node) => node,
             Err(error) => {
                 report.problem(error.code, &root, error.place, error.message).help = error.help;

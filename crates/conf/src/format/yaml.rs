@@ -3,58 +3,71 @@
 //! Anchors and aliases share subtrees and have a budget; `<<` merges maps, what stands beside it wins.
 //! Several documents in one text, tags beyond the core schema and keys that are no texts are refused.
 
+mod was;
 mod write;
 
 use std::{collections::HashMap, sync::Arc};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::{Builder, Limits, SyntaxError, finite, too_large};
+use super::{Builder, Limits, SyntaxError, finite, map_of, sorted, too_large};
 use crate::node::{Entry, FileId, Map, Node, Place, Value};
 
+use was::{Was, shallow};
 pub use write::to_yaml;
 
-/// Reads a text.
+/// Reads a text. What stands in `before` where it stands now, and says the same, is not made anew: a file that is written
+/// anew for one value leaves no second tree behind.
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn parse(text: &str, file: FileId, limits: &Limits) -> Result<Node, SyntaxError> {
+pub(super) fn parse(
+    text: &str,
+    file: FileId,
+    limits: &Limits,
+    before: Option<&Node>,
+) -> Result<Node, SyntaxError> {
     let parser = Parser::new_from_str(text);
     let builder = Builder::new(file, limits);
-    Reader { text, parser, builder, open: Vec::new(), anchors: HashMap::new(), aliased: 0 }.document()
+    let (open, anchors) = (Vec::new(), HashMap::new());
+    Reader { text, parser, builder, before, open, anchors, aliased: 0 }.document()
 }
 
 struct Reader<'a> {
     text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     builder: Builder,
-    open: Vec<Open>,
+    before: Option<&'a Node>,
+    open: Vec<Open<'a>>,
     /// Finished values by anchor, with how many values they are.
     anchors: HashMap<usize, (Node, usize)>,
     aliased: usize,
 }
 
 /// A map or list whose end has not come yet.
-struct Open {
+struct Open<'a> {
     place: Place,
     anchor: usize,
     /// How many values were counted before it.
-    before: usize,
-    items: Items,
+    counted: usize,
+    items: Items<'a>,
+    was: Was<'a>,
 }
 
-enum Items {
+enum Items<'a> {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<Key>, merged: Vec<Node> },
+    Map { entries: Vec<Entry>, key: Option<Key<'a>>, merged: Vec<Node> },
 }
 
-struct Key {
+struct Key<'a> {
     text: Arc<str>,
     place: Place,
     merges: bool,
+    /// What the map had there before.
+    was: Option<&'a Entry>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn document(mut self) -> Result<Node, SyntaxError> {
         let mut root = None;
         while let Some(event) = self.parser.next_event() {
@@ -114,7 +127,7 @@ impl Reader<'_> {
         tag: Option<&Tag>,
         kind: &str,
         place: Place,
-        items: Items,
+        items: Items<'a>,
     ) -> Result<Option<Node>, SyntaxError> {
         if self.wants_key() {
             return Err(bad_key(place, if kind == "seq" { "a list" } else { "a map" }));
@@ -122,24 +135,32 @@ impl Reader<'_> {
         if let Some(tag) = tag.filter(|t| !(t.is_yaml_core_schema() && t.suffix == kind)) {
             return Err(bad_tag(tag, place));
         }
-        let before = self.builder.nodes;
+        let counted = self.builder.nodes;
         self.builder.count(1, place)?;
         self.builder.depth(self.open.len() + 1, place)?;
-        self.open.push(Open { place, anchor, before, items });
+        let was = Was::new(self.was());
+        self.open.push(Open { place, anchor, counted, items, was });
         Ok(None)
     }
 
     fn close(&mut self) -> Result<Option<Node>, SyntaxError> {
         let Some(open) = self.open.pop() else { return Ok(None) };
         let node = match open.items {
-            Items::List(items) => Node { value: Value::List(items.into()), place: open.place },
+            Items::List(items) => match open.was.list(&items, open.place) {
+                Some(same) => same,
+                None => Node { value: Value::List(items.into()), place: open.place },
+            },
             Items::Map { entries, merged, .. } => {
-                let own = self.builder.map(entries, open.place)?;
+                let entries = sorted(entries)?;
+                let own = match open.was.map(&entries, open.place) {
+                    Some(same) => same,
+                    None => map_of(entries, open.place),
+                };
                 merged.iter().fold(own, below)
             }
         };
         if open.anchor > 0 {
-            self.anchors.insert(open.anchor, (node.clone(), self.builder.nodes - open.before));
+            self.anchors.insert(open.anchor, (node.clone(), self.builder.nodes - open.counted));
         }
         self.add(node)
     }
@@ -170,13 +191,13 @@ impl Reader<'_> {
         let value = match tag {
             None if plain => match resolve(text, place)? {
                 Some(value) => value,
-                None => Value::Str(self.builder.text(text)),
+                None => self.text(text),
             },
-            None => Value::Str(self.builder.text(text)),
+            None => self.text(text),
             Some(tag) => tagged(text, tag, place)?,
         };
         if self.wants_key() {
-            return self.key(text, &value, plain, place);
+            return self.key(value, text, plain, place);
         }
         self.builder.count(1, place)?;
         let node = Node { value, place };
@@ -190,35 +211,64 @@ impl Reader<'_> {
         matches!(self.open.last(), Some(Open { items: Items::Map { key: None, .. }, .. }))
     }
 
+    /// What stood before where the next value will stand.
+    fn was(&self) -> Option<&'a Node> {
+        match self.open.last() {
+            None => self.before,
+            Some(Open { items: Items::List(items), was, .. }) => was.item(items.len()),
+            Some(Open { items: Items::Map { key, .. }, .. }) => Some(&key.as_ref()?.was?.node),
+        }
+    }
+
+    /// A text: a key, if one is due.
+    fn text(&mut self, text: &str) -> Value {
+        let was = match self.open.last_mut() {
+            Some(Open { items: Items::Map { key: None, .. }, was, .. }) => was.entry(text).map(|e| &e.key),
+            _ => match self.was() {
+                Some(Node { value: Value::Str(was), .. }) if was.as_ref() == text => Some(was),
+                _ => None,
+            },
+        };
+        Value::Str(match was {
+            Some(was) => Arc::clone(was),
+            None => self.builder.text(text),
+        })
+    }
+
     fn key(
         &mut self,
+        value: Value,
         text: &str,
-        value: &Value,
         plain: bool,
         place: Place,
     ) -> Result<Option<Node>, SyntaxError> {
-        if !matches!(value, Value::Str(_)) {
+        let Value::Str(key_text) = value else {
             return Err(bad_key(place, &format!("`{text}`")).help(format!("quote it: \"{text}\"")));
-        }
-        let interned = self.builder.text(text);
-        if let Some(Open { items: Items::Map { key, .. }, .. }) = self.open.last_mut() {
-            *key = Some(Key { text: interned, place, merges: plain && text == "<<" });
+        };
+        if let Some(Open { items: Items::Map { key, .. }, was, .. }) = self.open.last_mut() {
+            *key = Some(Key { was: was.take(text), text: key_text, place, merges: plain && text == "<<" });
         }
         Ok(None)
     }
 
     /// Puts a finished value where it belongs; gives it back if it is the root.
     fn add(&mut self, mut node: Node) -> Result<Option<Node>, SyntaxError> {
+        let was = self.was();
         match self.open.last_mut().map(|open| &mut open.items) {
             None => return Ok(Some(node)),
-            Some(Items::List(items)) => items.push(node),
+            Some(Items::List(items)) => {
+                let same = was.filter(|was| shallow(was, &node));
+                items.push(same.cloned().unwrap_or(node));
+            }
             Some(Items::Map { entries, key, merged }) => match key.take() {
                 Some(key) if key.merges => merged.extend(maps_to_merge(node)?),
                 Some(key) => {
                     if node.is_null() {
                         node.place = key.place;
                     }
-                    entries.push(Entry { key: key.text, place: key.place, node });
+                    let same = key.was.filter(|was| was.place == key.place && shallow(&was.node, &node));
+                    let new = || Entry { key: key.text, place: key.place, node };
+                    entries.push(same.cloned().unwrap_or_else(new));
                 }
                 None => return Err(bad_key(node.place, "this")),
             },

@@ -46,6 +46,13 @@ impl Cached {
     }
 }
 
+/// A document that is to be read, and what it was.
+struct Unread<'a> {
+    digest: Digest,
+    file: FileId,
+    before: Option<&'a Node>,
+}
+
 pub(super) struct Run<'a> {
     loader: &'a mut Loader,
     report: Report,
@@ -280,7 +287,8 @@ impl<'a> Run<'a> {
             Some(document) => Arc::clone(document),
             None => {
                 let before = known.map(Arc::clone);
-                let new = self.parse(path, &text, digest, file, &folder)?;
+                let new = Unread { digest, file, before: before.as_ref().map(|before| &before.node) };
+                let new = self.parse(path, &text, new, &folder)?;
                 Arc::new(match before {
                     Some(before) => Document { node: again(&before.node, new.node), ..new },
                     None => new,
@@ -296,13 +304,12 @@ impl<'a> Run<'a> {
         &mut self,
         path: &FsPath,
         text: &str,
-        digest: Digest,
-        file: FileId,
+        Unread { digest, file, before }: Unread<'_>,
         folder: &FsPath,
     ) -> Option<Document> {
         let mut report = Report::new();
         let format = Format::of_name(path).unwrap_or_else(|| Format::of_text(text));
-        let node = self.loader.parse(text, format, file, folder, &mut report);
+        let node = self.loader.parse((text, format, file), folder, before, &mut report);
         let document = node.map(|node| {
             let (node, includes) = take_includes(node, &mut report);
             Document { digest, file, includes, node }
