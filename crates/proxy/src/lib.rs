@@ -20,6 +20,7 @@ mod meter;
 mod onward;
 mod plane;
 mod quic;
+mod reaper;
 mod reply;
 mod route;
 mod serve;

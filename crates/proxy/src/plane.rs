@@ -1,6 +1,6 @@
 //! The data plane as the control side holds it: builds snapshots, publishes them, owns the workers.
 
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::Arc;
 
 use evergate_conf::Report;
 use evergate_contract::Checked;
@@ -16,13 +16,11 @@ use crate::{
     gateway::{Gateway, STEERING},
     listen::Incarnation,
     quic::Steering,
+    reaper,
     snapshot::{Entrance, Published, Snapshot},
     thread::Message,
     view::Shared,
 };
-
-/// How much freeing stands back behind serving.
-const REAPER_NICE: i32 = 10;
 
 /// Builds and publishes. Lives on the thread that changes are made on; what others may ask is in [`Gateway`].
 pub struct Plane {
@@ -65,14 +63,7 @@ impl Plane {
         before: Before,
         on_health: HealthNotice,
     ) -> std::io::Result<Plane> {
-        let (reaper, dead) = std_mpsc::channel::<Arc<Snapshot>>();
-        // Freeing a large snapshot takes long; no worker and no change should wait for it, nor give its core up for it.
-        std::thread::Builder::new().name("reaper".to_owned()).spawn(move || {
-            if let Err(error) = evergate_kit::sched::stand_back(REAPER_NICE) {
-                tracing::debug!(%error, "the reaper does not stand back");
-            }
-            dead.iter().for_each(drop);
-        })?;
+        let reaper = reaper::start()?;
         let shared = Arc::new(Shared { published: Published::default(), reaper, via: via() });
         let steered = before.saved.iter().find(|saved| saved.kind == STEERING).map(|saved| &*saved.text);
         let steering = if before.together { Steering::beside(steered) } else { Steering::alone() };
