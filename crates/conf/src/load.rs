@@ -172,6 +172,15 @@ impl Loader {
         Ok(Loaded { document, inputs })
     }
 
+    /// Reads what may have changed, so that the next load finds it read. Nothing is made of it, whatever it says.
+    pub fn read_ahead(&mut self, roots: &[PathBuf]) {
+        let mut run = Run::new(self);
+        roots.iter().for_each(|root| run.root(root));
+        // What is gone for a moment is not forgotten: that is for a load to say.
+        drop(run);
+        self.files.forget_texts();
+    }
+
     /// Reads a text that is no file, such as a body sent to the API: variables and paths as in a file, but
     /// no includes, and nulls are kept, so that it can be a patch. Relative paths start from `folder`.
     ///

@@ -68,6 +68,8 @@ pub(crate) struct Change<T: Target> {
     shared: Arc<Shared>,
     inbox: Receiver<Message>,
     disturbed: Arc<AtomicBool>,
+    /// Since the files were loaded, what they say was read before anybody waited for it.
+    has_read_ahead: bool,
     askers: HashMap<Asker, oneshot::Sender<Verdict>>,
     next_asker: Asker,
     started: Option<Started>,
@@ -119,9 +121,6 @@ pub(crate) fn run<T: Target>(
     door: &Weak<Sender<Message>>,
     started: Started,
 ) {
-    if let Err(error) = evergate_kit::sched::stand_back(NICE) {
-        tracing::debug!(%error, "changes are made by a thread that does not stand back");
-    }
     let mut change = match Change::new(target, options, inbox, door) {
         Ok(change) => change,
         Err(error) => {
@@ -171,6 +170,7 @@ impl<T: Target> Change<T> {
             shared,
             inbox,
             disturbed,
+            has_read_ahead: false,
             askers: HashMap::new(),
             next_asker: STARTER,
             started: None,
@@ -196,6 +196,10 @@ impl<T: Target> Change<T> {
         };
         let effects = self.step(Event::Drafted(STARTER, Draft::new(Origin::Start, intent)));
         self.carry_out_all(effects);
+        // Until now nobody was served, and all waited for this.
+        if let Err(error) = evergate_kit::sched::stand_back(NICE) {
+            tracing::debug!(%error, "changes are made by a thread that does not stand back");
+        }
         self.recovered();
         while self.live.is_some() && self.stop.is_none() {
             let effects = match self.receive() {
@@ -237,7 +241,9 @@ impl<T: Target> Change<T> {
         match message {
             Message::Disturbed => {
                 self.disturbed.store(false, Ordering::Release);
-                self.step(Event::Disturbed)
+                let effects = self.step(Event::Disturbed);
+                self.read_ahead();
+                effects
             }
             Message::Draft(draft, reply) => {
                 self.next_asker += 1;
@@ -258,6 +264,15 @@ impl<T: Target> Change<T> {
                 Vec::new()
             }
             Message::Resume => Vec::new(),
+        }
+    }
+
+    /// While it waits for the files to be quiet, what they say already is read: most that are replaced are whole. Once for each
+    /// load, for they may be replaced again and again.
+    fn read_ahead(&mut self) {
+        let waits = self.engine.wake_at().is_some_and(|at| at > self.now);
+        if waits && !std::mem::replace(&mut self.has_read_ahead, true) {
+            self.disk.read_ahead();
         }
     }
 

@@ -55,6 +55,11 @@ impl Disk {
         Ok((base, digest))
     }
 
+    /// Reads what may have changed while nobody waits for it yet.
+    pub(crate) fn read_ahead(&mut self) {
+        self.loader.read_ahead(&self.roots);
+    }
+
     /// A text that came with a draft.
     pub(crate) fn parse(&mut self, text: &str, format: Format) -> Result<Node, Report> {
         self.loader.parse_str("request", &self.folder, text, format)

@@ -52,6 +52,33 @@ fn files_are_merged_in_their_order() {
 }
 
 #[test]
+fn what_is_read_ahead_is_read_once() {
+    let dir = folder(&[("a.yaml", "include: b.yaml\nx: 1"), ("b.yaml", "y: ${N}")]);
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asks = Arc::clone(&asked);
+    let count = move |_: &str| Some(asks.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string());
+    let mut loader = Loader::new(&[]).with_env(count);
+    let roots = [dir.path().join("a.yaml")];
+    let load = |loader: &mut Loader| loader.load(&roots).map(|loaded| to_json(&loaded.document));
+    assert_eq!(load(&mut loader).unwrap(), r#"{"x":1,"y":"0"}"#);
+    std::fs::write(dir.path().join("b.yaml"), "y: ${N}\nz: 1").unwrap();
+    loader.read_ahead(&roots);
+    loader.read_ahead(&roots);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 2, "read as soon as it may be");
+    assert_eq!(load(&mut loader).unwrap(), r#"{"x":1,"y":"1","z":1}"#);
+    // Half of it, nothing of it, and then all.
+    std::fs::write(dir.path().join("b.yaml"), "y: ${N}\nz: {").unwrap();
+    loader.read_ahead(&roots);
+    std::fs::remove_file(dir.path().join("b.yaml")).unwrap();
+    loader.read_ahead(&roots);
+    std::fs::write(dir.path().join("b.yaml"), "y: ${N}\nz: 1").unwrap();
+    assert_eq!(load(&mut loader).unwrap(), r#"{"x":1,"y":"1","z":1}"#, "as it was known");
+    std::fs::write(dir.path().join("b.yaml"), "z: {").unwrap();
+    loader.read_ahead(&roots);
+    assert!(load(&mut loader).is_err());
+}
+
+#[test]
 fn the_includer_has_the_last_word() {
     let files = [
         ("main.yaml", "include: [base.yaml, 'conf.d/*.yaml', more]\nx: main"),

@@ -130,6 +130,8 @@ async fn watching_and_debounce_change() {
     stand.apply(json!({ "reload": { "debounce": "0ms" } })).await;
     stand.apply(json!({ "reload": { "watch": false } })).await;
     assert_eq!(stand.gate.status().await["watching"], "off");
+    // What was told of that file before is looked at before this.
+    stand.gate.call("POST", "/reload", &json!({})).await;
     let mut document = stand.document.clone();
     document["reload"]["watch"] = json!(true);
     document["workers"] = json!(1);

@@ -29,6 +29,7 @@ impl<T: Target> Change<T> {
         let kept = match load {
             Load::Files { distrust } => {
                 self.transaction.read = true;
+                self.has_read_ahead = false;
                 let none = Inputs::new();
                 let known = self.live.as_ref().map_or(&none, |l| &l.inputs);
                 let loaded = self.disk.load(known, distrust);

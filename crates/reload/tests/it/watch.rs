@@ -18,6 +18,29 @@ async fn a_file_that_is_renamed_over() {
 }
 
 #[tokio::test]
+async fn files_are_read_while_they_have_to_be_quiet() {
+    let text = |limit: i64, name: &str| {
+        format!("limit: {limit}\ncertificate: ${{{name}}}\nreload: {{ debounce: 10s }}")
+    };
+    let bench = Bench::new(&text(1, "ONE"));
+    bench.write("conf/certificate", "good");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let mut options = bench.options();
+    options.loader = options.loader.with_env(move |name| {
+        let _ = tell.send(name.to_owned());
+        Some("certificate".to_owned())
+    });
+    let program = bench.try_start(options).await.unwrap();
+    assert_eq!(told.recv().await.unwrap(), "ONE");
+    bench.write("conf/main.yaml", &text(10, "OTHER"));
+    assert_eq!(told.recv().await.unwrap(), "OTHER", "read at once");
+    assert_eq!(program.limit(), 1, "and not yet applied");
+    assert_eq!(program.reload().await.word(), "applied");
+    assert_eq!(program.limit(), 10);
+    assert!(told.try_recv().is_err(), "it was not read a second time");
+}
+
+#[tokio::test]
 async fn a_file_that_is_written_in_place() {
     let bench = Bench::new("limit: 0");
     let mut program = bench.start().await;
