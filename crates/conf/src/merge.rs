@@ -241,14 +241,16 @@ fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
 /// What a change does to one key of a map; `None` if nothing.
 fn edit<'a>(old: &Map, change: &'a Entry, nulls: Nulls) -> Option<Edit<'a, Entry>> {
     let put = |node| Some(Edit::Put(Entry { node, ..change.clone() }));
-    match (old.get(&change.key), nulls) {
+    match (old.entry(&change.key), nulls) {
         (Some(_), Nulls::Remove) if change.node.is_null() => Some(Edit::Take(&*change.key)),
         (None, Nulls::Remove) if change.node.is_null() => None,
         (None, Nulls::Remove) => put(strip_nulls(&change.node)),
         (None, Nulls::Keep) => put(change.node.clone()),
         (Some(before), _) => {
-            let node = join(before, &change.node, nulls);
-            if node.same(before) { None } else { put(node) }
+            let node = join(&before.node, &change.node, nulls);
+            // The key stays the allocation that it was.
+            let put = |node| Edit::Put(Entry { key: Arc::clone(&before.key), place: change.place, node });
+            (!node.same(&before.node)).then(|| put(node))
         }
     }
 }

@@ -254,7 +254,7 @@ impl Engine {
         let known = self.live.as_ref().or(self.recovered.as_ref());
         let nothing = Layers::empty();
         let old = known.map_or(&nothing, |k| &k.layers);
-        let bare = overlay::without_places(text);
+        let bare = overlay::without_places(text, known.map(|k| &k.document));
         let overlay = if patch {
             overlay::edited(&old.base, &old.overlay, &bare)
         } else {

@@ -59,19 +59,55 @@ fn without_idle_nulls(overlay: &Node, base: Option<&Node>) -> Option<Node> {
     })
 }
 
-/// The tree without places: the text that they were in is gone.
-pub(super) fn without_places(node: &Node) -> Node {
-    let value = match &node.value {
-        Value::Map(map) => {
-            let entry = |e: &Entry| Entry {
-                key: Arc::clone(&e.key),
-                place: Place::default(),
-                node: without_places(&e.node),
+/// The tree without places: the text that they were in is gone. Keys and texts that `known` has where they stand are its own:
+/// an overlay of many edits need not hold them a second time.
+pub(super) fn without_places(node: &Node, known: Option<&Node>) -> Node {
+    let value = match (&node.value, known.map(|known| &known.value)) {
+        (Value::Map(map), known) => {
+            let known = if let Some(Value::Map(known)) = known { Some(known) } else { None };
+            let entry = |e: &Entry| {
+                let known = known.and_then(|known| known.entry(&e.key));
+                let key = Arc::clone(known.map_or(&e.key, |known| &known.key));
+                let node = without_places(&e.node, known.map(|known| &known.node));
+                Entry { key, place: Place::default(), node }
             };
             Value::Map(Arc::new(Map::new(map.entries().map(entry).collect())))
         }
-        Value::List(list) => Value::List(list.iter().map(without_places).collect()),
-        other => other.clone(),
+        (Value::List(list), Some(Value::List(known))) => {
+            Value::List(list.iter().enumerate().map(|(i, item)| without_places(item, known.get(i))).collect())
+        }
+        (Value::List(list), _) => Value::List(list.iter().map(|item| without_places(item, None)).collect()),
+        (Value::Str(text), Some(Value::Str(known))) if text == known => Value::Str(Arc::clone(known)),
+        (other, _) => other.clone(),
     };
     Node::made(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use evergate_conf::{FileId, Format, Limits, format::parse};
+
+    use super::*;
+
+    fn read(text: &str) -> Node {
+        parse(text, Format::Yaml, FileId(1), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_is_not_held_twice() {
+        let known = read("a: { hosts: [one, two], to: x }");
+        let text = read("a: { hosts: [one, three], to: y }\nb: [{ c: d }]");
+        let bare = without_places(&text, Some(&known));
+        assert_eq!(bare, text);
+        assert!(!format!("{bare:?}").contains("line: 1"), "{bare:?}");
+        let key = |node: &Node, key: &str| Arc::clone(&node.as_map().unwrap().entry(key).unwrap().key);
+        assert!(Arc::ptr_eq(&key(&bare, "a"), &key(&known, "a")));
+        let a = |node: &Node| node.get("a").unwrap().clone();
+        assert!(Arc::ptr_eq(&key(&a(&bare), "to"), &key(&a(&known), "to")));
+        let host = |node: &Node| match &node.at(["a", "hosts", "0"]).unwrap().value {
+            Value::Str(text) => Arc::clone(text),
+            other => panic!("{other:?}"),
+        };
+        assert!(Arc::ptr_eq(&host(&bare), &host(&known)));
+    }
 }
