@@ -14,7 +14,7 @@ pub fn give_back() {
     }
 }
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -25,6 +25,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     fn what_lies_between_what_is_kept_goes_back() {
         const KIB: usize = 64 << 10;
         let mut blocks: Vec<_> = (0..KIB).map(|i| Some(vec![i as u8; 1000])).collect();
