@@ -1,6 +1,9 @@
 //! Another process takes over: by command, by signal, or not at all.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use evergate_testkit::{Ask, Door, Stand, handshake, ports, process::Signal, ws::Socket};
 use serde_json::json;
@@ -133,6 +136,20 @@ async fn what_is_known_goes_along() {
     assert_eq!(stand.gate.get("/config").await["routes"]["all"]["timeout"], "17s", "the overlay");
 }
 
+/// How ticket keys that are handed on begin.
+const TICKET_KEYS: &str = "45565401";
+
+/// True if a file below that folder holds the text.
+fn is_written(folder: &Path, text: &str) -> bool {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => is_written(&entry.path(), text),
+        Ok(kind) if kind.is_file() => {
+            std::fs::read(entry.path()).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(text))
+        }
+        _ => false,
+    })
+}
+
 #[tokio::test]
 async fn tls_sessions_are_resumed_by_the_next_process() {
     let mut stand = Stand::supervised(BIN, json!({ "process": { "drain": { "spread": "0s" } } })).await;
@@ -159,6 +176,9 @@ async fn tls_sessions_are_resumed_by_the_next_process() {
             assert!(resumed(&stand, client).await);
         }
     }
+    // What they are resumed by has gone from process to process, and nowhere else.
+    assert!(!stand.gate.logs().iter().any(|line| line.contains(TICKET_KEYS)));
+    assert!(!is_written(stand.path(), TICKET_KEYS));
     // It is the keys that went along: without tickets and ids nothing is resumed.
     stand.gate.follow_again().await;
     stand.apply(json!({ "listeners": { "tls": { "tls": { "tickets": { "enabled": false } } } } })).await;
