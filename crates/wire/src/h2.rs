@@ -1,7 +1,7 @@
 //! HTTP/2 (RFC 9113), both sides: frames, header blocks, streams, flow control, and the guards against peers that
 //! misuse them.
 //!
-//! [`Conn`](conn::Conn) is the protocol, pure; [`Link`](link::Link) joins it to a wire and to the tasks of its streams.
+//! [`Conn`](conn::Conn) is the protocol, pure; [`Link`] joins it to a wire and to the tasks of its streams.
 
 pub mod body;
 pub mod conn;
