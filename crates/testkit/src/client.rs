@@ -306,12 +306,17 @@ impl Door {
         Ok(Conn { speech, certificate, over: false })
     }
 
-    /// The certificate that a new connection is shown, as DER; empty in clear text.
+    /// The certificate that a new connection is shown, as DER; empty in clear text. It begins anew: a session that is resumed has
+    /// the certificate that it began with.
     ///
     /// # Errors
     /// As [`Door::dial`].
     pub async fn shown(&self) -> Result<Vec<u8>, Failure> {
-        let shown = if self.h3 { self.connect().await?.certificate } else { self.dial().await?.1 };
+        let mut door = self.clone();
+        if let Some((config, _)) = &mut door.tls {
+            Arc::make_mut(config).resumption = rustls::client::Resumption::disabled();
+        }
+        let shown = if door.h3 { door.connect().await?.certificate } else { door.dial().await?.1 };
         Ok(shown.map(|c| c.to_vec()).unwrap_or_default())
     }
 
