@@ -119,6 +119,12 @@ impl Plane {
         self.tune(&snapshot);
         let shared = self.gateway.shared();
         let before = shared.published.publish(snapshot.clone());
+        // Workers open what is new a moment later; a datagram that comes meanwhile waits for them.
+        snapshot
+            .listeners
+            .values()
+            .filter_map(|e| e.mailbox.as_ref())
+            .for_each(|claim| claim.mailbox().hear());
         self.gateway.set_workers(snapshot.workers);
         self.shop.keep.settle();
         self.certificates_changed.notify_one();

@@ -112,12 +112,20 @@ impl Mailbox {
         let mut state = self.state();
         let socket = state.socket.clone().filter(|_| state.claims > 0).ok_or(io::ErrorKind::NotConnected)?;
         let own = socket.try_clone()?;
-        if state.deaf {
-            rustix::net::connect_unspec(&*socket)?;
-            state.deaf = false;
-        }
+        state.hear()?;
         state.uses += 1;
         Ok(own.into())
+    }
+
+    /// Takes what comes, though nobody may read it yet: its listener is published.
+    pub(crate) fn hear(&self) {
+        let mut state = self.state();
+        if state.claims > 0
+            && let Err(error) = state.hear()
+        {
+            // Whoever reads from it tries again.
+            tracing::debug!(address = %self.address, %error, "a socket takes no datagrams yet");
+        }
     }
 
     /// The end of one use.
@@ -147,6 +155,15 @@ impl State {
         if let Some(socket) = self.socket.as_ref().filter(|_| !self.deaf) {
             socket.connect(&itself(address).into())?;
             self.deaf = true;
+        }
+        Ok(())
+    }
+
+    /// The other way round.
+    fn hear(&mut self) -> io::Result<()> {
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.deaf) {
+            rustix::net::connect_unspec(&**socket)?;
+            self.deaf = false;
         }
         Ok(())
     }
@@ -215,6 +232,8 @@ mod tests {
             assert!(two.give_up() && two.give_up() && !takes(&socket, port), "{ip}");
             let again = all.claim(&place, "c", &fds).unwrap();
             assert!(Arc::ptr_eq(again.mailbox(), one.mailbox()) && !takes(&socket, port), "{ip}");
+            again.mailbox().hear();
+            assert!(takes(&socket, port), "{ip}: before anybody reads from it anew");
             let reader = again.mailbox().begin_use().unwrap();
             assert!(takes(&reader, port), "{ip}: once it is read from");
             drop(again);
