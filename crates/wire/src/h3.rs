@@ -4,7 +4,6 @@
 //! who answers. What a peer did wrong is told with the code that the standard has for it.
 
 mod frame;
-mod huffman;
 mod message;
 mod qpack;
 mod table;

@@ -11,6 +11,7 @@ pub mod h3;
 pub mod headers;
 pub mod hello;
 pub mod hop;
+mod huffman;
 pub mod parts;
 pub mod plain;
 pub mod proxy_protocol;

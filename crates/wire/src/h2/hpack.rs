@@ -6,7 +6,6 @@
 mod decode;
 mod encode;
 mod fixed;
-mod huffman;
 mod table;
 
 pub use decode::{Decoder, Field, HpackError};

@@ -3,10 +3,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{
-    huffman,
-    table::{self, STATIC},
-};
+use super::table::{self, STATIC};
+use crate::huffman;
 
 /// The section cannot be read: an error of the connection (RFC 9204 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

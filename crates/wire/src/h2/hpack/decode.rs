@@ -3,10 +3,12 @@
 use super::{
     TABLE_DEFAULT,
     fixed::FIXED,
-    huffman,
     table::{Entry, Table},
 };
-use crate::h1::lines::{is_token, is_value};
+use crate::{
+    h1::lines::{is_token, is_value},
+    huffman,
+};
 
 /// A block that cannot be read. The tables of both sides differ from here on: the connection is at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -173,7 +175,7 @@ fn string<'t: 'r, 'r>(rest: &mut &'t [u8], room: &'r mut Vec<u8>) -> Result<&'r 
         return Ok(text);
     }
     room.clear();
-    huffman::decode(text, room)?;
+    huffman::decode(text, room).map_err(|broken| HpackError(broken.0))?;
     Ok(room)
 }
 

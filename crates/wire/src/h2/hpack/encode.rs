@@ -8,9 +8,9 @@ use bytes::{BufMut, BytesMut};
 use super::{
     TABLE_DEFAULT,
     fixed::{self, FIXED},
-    huffman,
     table::{Entry, Table},
 };
+use crate::huffman;
 
 /// Larger tables than this are not used, whatever the peer allows.
 const TABLE_MAX: usize = TABLE_DEFAULT;

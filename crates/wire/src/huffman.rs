@@ -1,9 +1,7 @@
-//! The Huffman code of HPACK (RFC 7541 §5.2 and appendix B), both ways by tables.
+//! The Huffman code of HPACK (RFC 7541 §5.2 and appendix B), which QPACK has too (RFC 9204 §4.1.2), both ways by tables.
 //!
 //! The code is canonical: of codes of one length, those of larger symbols are larger, and longer codes are larger
 //! than shorter ones. So the lengths alone say all of it.
-
-use super::HpackError;
 
 /// Length of each symbol's code in bits. The code for the end of the text, 30 ones, is not among them.
 const BITS: [u8; 256] = [
@@ -19,6 +17,10 @@ const BITS: [u8; 256] = [
     27, 27, 26,
 ];
 const BITS_MAX: usize = 30;
+
+/// The text is not coded so, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Broken(pub(crate) &'static str);
 
 /// Codes of one length.
 #[derive(Clone, Copy)]
@@ -78,8 +80,8 @@ const fn tables() -> Tables {
 }
 
 /// Appends the text that `coded` stands for.
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
-    const BAD: HpackError = HpackError("bad Huffman code");
+pub(crate) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
+    const BAD: Broken = Broken("bad Huffman code");
     out.reserve(coded.len() * 8 / 5 + 1);
     // The next bits, from the left, and their number.
     let (mut bits, mut have) = (0_u64, 0_u32);
@@ -112,19 +114,19 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> 
 }
 
 /// What is left must be the first bits of the code of the end, fewer than eight (§5.2).
-fn ending(bits: u64, have: u32) -> Result<(), HpackError> {
+fn ending(bits: u64, have: u32) -> Result<(), Broken> {
     let ones = bits.leading_ones();
-    if have < 8 && ones >= have { Ok(()) } else { Err(HpackError("bad end of a Huffman code")) }
+    if have < 8 && ones >= have { Ok(()) } else { Err(Broken("bad end of a Huffman code")) }
 }
 
 /// Bytes that the text takes when coded.
-pub(super) fn coded_len(text: &[u8]) -> usize {
+pub(crate) fn coded_len(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|b| usize::from(BITS[usize::from(*b)])).sum();
     bits.div_ceil(8)
 }
 
 /// Appends the code of the text.
-pub(super) fn encode(text: &[u8], out: &mut impl Extend<u8>) {
+pub(crate) fn encode(text: &[u8], out: &mut impl Extend<u8>) {
     let (mut bits, mut have) = (0_u64, 0_u32);
     for byte in text {
         let symbol = usize::from(*byte);
@@ -194,6 +196,35 @@ mod tests {
         ];
         for (coded, good) in rows {
             assert_eq!(decode(coded, &mut Vec::new()).is_ok(), good, "{coded:?}");
+        }
+    }
+
+    fn read(hex: &str) -> Result<String, Broken> {
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+        let mut out = Vec::new();
+        decode(&bytes, &mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
+    }
+
+    #[test]
+    fn strings_of_the_standard() {
+        let check = |hex: &str, text: &str| assert_eq!(read(hex).as_deref(), Ok(text));
+        // RFC 7541 Appendix C.4 and C.6.
+        check("f1e3c2e5f23a6ba0ab90f4ff", "www.example.com");
+        check("a8eb10649cbf", "no-cache");
+        check("25a849e95ba97d7f", "custom-key");
+        check("d07abe941054d444a8200595040b8166e082a62d1bff", "Mon, 21 Oct 2013 20:13:21 GMT");
+        check(
+            "94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
+            "foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+        );
+        check("", "");
+    }
+
+    #[test]
+    fn what_is_no_string_is_refused() {
+        for broken in ["ff", "fffffffc", "ffffffff", "00ffff", "a8eb10649cbfff", "18"] {
+            assert!(read(broken).is_err(), "{broken}");
         }
     }
 }
