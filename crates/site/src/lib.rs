@@ -2,8 +2,8 @@
 //!
 //! A request's way: `path` makes a safe relative path of the target, `root` opens it without leaving the folder,
 //! `coding` picks a precompressed sibling, `condition` and `range` decide what of it is sent, `stream` sends
-//! it. Files are touched on tokio's blocking pool only, and everything is opened anew for each request, so that a
-//! folder that is swapped is seen at once. Must not know: routes, connections, how errors look to clients.
+//! it. What the kernel has in memory is taken at once; only where a disk would have to be waited for, it is done on
+//! tokio's blocking pool. Everything is opened anew for each request, so that a folder that is swapped is seen at once. Must not know: routes, connections, how errors look to clients.
 
 mod coding;
 mod condition;

@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     fs::{File, Metadata},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -19,9 +19,20 @@ use rustix::{
     io::Errno,
 };
 
+/// How far files are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What the kernel has in memory, and may be asked for by a thread that must not wait: everything else is `WouldBlock`, also on
+    /// kernels and file systems that cannot say.
+    Cached,
+    /// Wherever they are.
+    Disk,
+}
+
 /// A folder, opened.
 pub(crate) struct Root {
     folder: OwnedFd,
+    reach: Reach,
     /// There is no `openat2`.
     walk: Cell<bool>,
 }
@@ -42,9 +53,13 @@ const TRIES: usize = 16;
 
 impl Root {
     /// Opens the folder, which may itself be reached by links.
-    pub(crate) fn open(path: &Path) -> io::Result<Root> {
+    pub(crate) fn open(path: &Path, reach: Reach) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Root { folder: openat(CWD, path, flags, Mode::empty())?, walk: Cell::new(false) })
+        let folder = match reach {
+            Reach::Cached => cached(CWD, path, flags, ResolveFlags::empty())?,
+            Reach::Disk => openat(CWD, path, flags, Mode::empty())?,
+        };
+        Ok(Root { folder, reach, walk: Cell::new(false) })
     }
 
     /// Opens what is there; `path` is relative and empty for the folder itself.
@@ -66,6 +81,9 @@ impl Root {
     fn resolve(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        if self.reach == Reach::Cached {
+            return cached(self.folder.as_fd(), path, flags, beneath);
+        }
         for _ in 0..TRIES {
             if self.walk.get() {
                 return Ok(walk::open(self.folder.as_fd(), path, flags)?);
@@ -78,6 +96,17 @@ impl Root {
             }
         }
         Err(Errno::AGAIN.into())
+    }
+}
+
+/// Opens what is found without waiting (`RESOLVE_CACHED`, Linux 5.12).
+fn cached(folder: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags) -> io::Result<OwnedFd> {
+    match openat2(folder, path, flags, Mode::empty(), resolve | ResolveFlags::CACHED) {
+        // Not at hand, or no way to ask: no `openat2`, or one that does not know this.
+        Err(Errno::AGAIN | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        done => Ok(done?),
     }
 }
 

@@ -30,11 +30,11 @@ use crate::{
     media,
     path::{self, Target},
     range::Spec,
-    root::{self, Found, Root},
+    root::{self, Found, Reach, Root},
     stream::{self, AT_ONCE, FileBody},
 };
 
-/// All of a request that matters once its path is known, so that it can go to another thread.
+/// All of a request that matters once its path is known, so that it can go to a thread that may wait.
 struct Asked {
     target: Target,
     /// Where a folder sends clients that left out its slash.
@@ -45,7 +45,7 @@ struct Asked {
     range: Option<Spec>,
 }
 
-/// An answer on its way back from the other thread.
+/// An answer, perhaps on its way back from that thread.
 struct Answer {
     head: Response<()>,
     content: Content,
@@ -90,32 +90,52 @@ impl Site {
         query: Option<&str>,
         headers: &Headers,
     ) -> Result<Response<Payload>, Fault> {
+        let asked = self.asked(method, path, rest, query, headers)?;
+        let pool = Handle::try_current().map_err(|error| Fault::new(FaultKind::Internal).because(error))?;
+        let answer = match self.settings.answer(&asked, Reach::Cached) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let settings = Arc::clone(&self.settings);
+                let answer = pool.spawn_blocking(move || settings.answer(&asked, Reach::Disk)).await;
+                answer.map_err(|error| Fault::new(FaultKind::Internal).because(error))?
+            }
+            answer => answer,
+        };
+        response(answer, pool)
+    }
+
+    fn asked(
+        &self,
+        method: &Method,
+        path: &str,
+        rest: &str,
+        query: Option<&str>,
+        headers: &Headers,
+    ) -> Result<Asked, Fault> {
         if method != Method::GET && method != Method::HEAD {
             return Err(FaultKind::MethodNotAllowed.into());
         }
         let mut target = path::target(rest).ok_or(FaultKind::NotFound)?;
         // The root's own slash is not part of what follows the prefix.
         target.slash |= target.path.as_os_str().is_empty() && (path.is_empty() || path.ends_with('/'));
-        let asked = Asked {
+        Ok(Asked {
             folder: if target.slash { None } else { with_slash(path, query) },
             target,
             head: method == Method::HEAD,
             codings: if self.settings.precompressed { coding::wanted(headers).collect() } else { Vec::new() },
             condition: Condition::of(headers),
             range: if method == Method::GET { Spec::of(headers) } else { None },
-        };
-        let pool = Handle::try_current().map_err(|error| Fault::new(FaultKind::Internal).because(error))?;
-        let settings = Arc::clone(&self.settings);
-        let answer = pool.spawn_blocking(move || settings.answer(&asked)).await;
-        let Answer { head, content } =
-            answer.map_err(|error| Fault::new(FaultKind::Internal).because(error))??;
-        Ok(head.map(|()| match content {
-            Content::Whole(bytes) => Payload::from(bytes),
-            Content::Begun(file, first, rest) => {
-                Payload::Stream(Box::new(FileBody::new(file, first, rest, pool)))
-            }
-        }))
+        })
     }
+}
+
+fn response(answer: io::Result<Option<Answer>>, pool: Handle) -> Result<Response<Payload>, Fault> {
+    let Answer { head, content } = answer.map_err(fault)?.ok_or(FaultKind::NotFound)?;
+    Ok(head.map(|()| match content {
+        Content::Whole(bytes) => Payload::from(bytes),
+        Content::Begun(file, first, rest) => {
+            Payload::Stream(Box::new(FileBody::new(file, first, rest, pool)))
+        }
+    }))
 }
 
 /// The last segment of a path with a slash behind it, relative to the path. The dot in front keeps a segment
@@ -127,21 +147,19 @@ fn with_slash(path: &str, query: Option<&str>) -> Option<HeaderValue> {
 }
 
 impl Settings {
-    /// Does all that touches files.
-    fn answer(&self, asked: &Asked) -> Result<Answer, Fault> {
+    /// Does all that touches files. `None` if there is nothing to serve.
+    fn answer(&self, asked: &Asked, reach: Reach) -> io::Result<Option<Answer>> {
         let mut looks = 1;
         loop {
-            match self.look(asked) {
+            match self.look(asked, reach) {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && looks < LOOKS => looks += 1,
-                Ok(answer) => return answer.ok_or(FaultKind::NotFound.into()),
-                Err(error) => return Err(fault(error)),
+                answer => return answer,
             }
         }
     }
 
-    /// `None` if there is nothing to serve.
-    fn look(&self, asked: &Asked) -> io::Result<Option<Answer>> {
-        let root = Root::open(&self.root)?;
+    fn look(&self, asked: &Asked, reach: Reach) -> io::Result<Option<Answer>> {
+        let root = Root::open(&self.root, reach)?;
         let target = &asked.target;
         let chosen = match root.find(&target.path)? {
             Found::Folder if target.slash => self.index(&root, &target.path)?,
@@ -150,8 +168,8 @@ impl Settings {
             Found::File(..) | Found::Special => None,
         };
         let Some((name, file, metadata)) = chosen else { return Ok(None) };
-        let chosen = compressed(&root, Chosen { name, file, metadata, coding: None }, &asked.codings);
-        self.send(asked, chosen).map(Some)
+        let chosen = compressed(&root, Chosen { name, file, metadata, coding: None }, &asked.codings)?;
+        self.send(asked, chosen, reach).map(Some)
     }
 
     /// The first of the index files that is there.
@@ -169,7 +187,7 @@ impl Settings {
     }
 
     /// Judges the condition and the range, and reads what fits into one go.
-    fn send(&self, asked: &Asked, chosen: Chosen) -> io::Result<Answer> {
+    fn send(&self, asked: &Asked, chosen: Chosen, reach: Reach) -> io::Result<Answer> {
         let state = Validators::of(&chosen.metadata, SystemTime::now());
         let length = chosen.metadata.len();
         let mut head = Response::new(());
@@ -203,7 +221,7 @@ impl Settings {
             return Ok(Answer { head, content: Content::Whole(Bytes::new()) });
         }
         let border = part.end.min(part.start + AT_ONCE);
-        let first = stream::read(&chosen.file, part.start..border)?;
+        let first = stream::read(&chosen.file, part.start..border, reach)?;
         let content = if border == part.end {
             Content::Whole(first)
         } else {
@@ -229,18 +247,21 @@ fn redirect(location: HeaderValue) -> Answer {
 
 /// The sibling of a file that the client wants most, or the file itself. A sibling that is older was made from
 /// another content; whole seconds are compared, since compressors copy the time no better than that.
-fn compressed(root: &Root, plain: Chosen, codings: &[Coding]) -> Chosen {
+fn compressed(root: &Root, plain: Chosen, codings: &[Coding]) -> io::Result<Chosen> {
     for coding in codings {
         let mut path = OsString::from(&plain.name);
         path.push(coding.extension());
-        // Whatever is wrong with a sibling, the file itself is open.
-        if let Ok(Found::File(file, metadata)) = root.find(Path::new(&path))
-            && metadata.mtime() >= plain.metadata.mtime()
-        {
-            return Chosen { name: plain.name, file, metadata, coding: Some(*coding) };
+        match root.find(Path::new(&path)) {
+            Ok(Found::File(file, metadata)) if metadata.mtime() >= plain.metadata.mtime() => {
+                return Ok(Chosen { name: plain.name, file, metadata, coding: Some(*coding) });
+            }
+            // Whether there is one has to be looked up.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            // Whatever is wrong with a sibling, the file itself is open.
+            Ok(_) | Err(_) => {}
         }
     }
-    plain
+    Ok(plain)
 }
 
 fn some<K, V>((key, value): (K, Option<V>)) -> Option<(K, V)> {

@@ -82,13 +82,23 @@ fn below_the_folder_and_nowhere_else() {
         ("magic/etc/passwd", Err(Errno::XDEV)),
     ];
     for walk in [false, true] {
-        let root = Root::open(&top.path().join("root")).unwrap();
+        let root = Root::open(&top.path().join("root"), Reach::Disk).unwrap();
         root.walk.set(walk);
         for (path, expected) in rows {
             let found = found(&root, path);
             assert_eq!(found.as_deref().map_err(|errno| *errno), expected, "{path}, walk: {walk}");
         }
         assert_eq!(root.walk.get(), walk, "this kernel has openat2");
+        // Now that it was looked at, the kernel has it at hand. It says the same, or that it would have to wait.
+        let at_hand = Root::open(&top.path().join("root"), Reach::Cached).unwrap();
+        for (path, expected) in rows {
+            match at_hand.find(Path::new(path)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    assert!(!["", "file", "a/b/file", "missing"].contains(&path), "{path} is at hand");
+                }
+                _ => assert_eq!(found(&at_hand, path), expected.map(str::to_owned), "{path}"),
+            }
+        }
         // What the request's path can hold is checked elsewhere; it makes no difference here.
         assert!(root.find(Path::new("../secret/file")).is_err());
         assert!(root.find(&top.path().join("secret/file")).is_err());
@@ -103,7 +113,7 @@ fn more_links_than_the_kernel_follows() {
         symlink((n - 1).to_string(), top.path().join(n.to_string())).unwrap();
     }
     for walk in [false, true] {
-        let root = Root::open(top.path()).unwrap();
+        let root = Root::open(top.path(), Reach::Disk).unwrap();
         root.walk.set(walk);
         let ends = [found(&root, "40"), found(&root, "41")];
         assert_eq!(ends, [Ok("end".to_owned()), Err(Errno::LOOP)], "walk: {walk}");
@@ -114,9 +124,12 @@ fn more_links_than_the_kernel_follows() {
 fn the_folder_itself_may_be_a_link() {
     let top = tree();
     symlink("root", top.path().join("link")).unwrap();
-    assert_eq!(found(&Root::open(&top.path().join("link")).unwrap(), "file"), Ok("top".to_owned()));
+    assert_eq!(
+        found(&Root::open(&top.path().join("link"), Reach::Disk).unwrap(), "file"),
+        Ok("top".to_owned())
+    );
     for (path, expected) in [("nothing", Errno::NOENT), ("root/file", Errno::NOTDIR)] {
-        let error = Root::open(&top.path().join(path)).err().unwrap();
+        let error = Root::open(&top.path().join(path), Reach::Disk).err().unwrap();
         assert_eq!(Errno::from_io_error(&error), Some(expected), "{path}");
     }
 }
@@ -128,7 +141,7 @@ fn a_pipe_is_not_even_opened() {
     let events = init(CreateFlags::NONBLOCK).unwrap();
     add_watch(&events, top.path().join("root/pipe"), WatchFlags::OPEN).unwrap();
     add_watch(&events, top.path().join("root/file"), WatchFlags::OPEN).unwrap();
-    let root = Root::open(&top.path().join("root")).unwrap();
+    let root = Root::open(&top.path().join("root"), Reach::Disk).unwrap();
     assert_eq!(found(&root, "pipe").as_deref(), Ok("special"));
     assert_eq!(rustix::io::read(&events, &mut [0; 64]), Err(Errno::AGAIN));
     assert_eq!(found(&root, "file").as_deref(), Ok("top"));

@@ -57,8 +57,23 @@ impl Served {
             map.append(HeaderName::from_static(name), value.parse::<HeaderValue>().unwrap());
         }
         let method: Method = method.parse().unwrap();
-        self.runtime
-            .block_on(async { Ok(receive(self.site.serve(&method, path, path, query, &map).await?).await) })
+        let served = self.runtime.block_on(async {
+            Ok::<_, Fault>(receive(self.site.serve(&method, path, path, query, &map).await?).await)
+        });
+        // What had to be waited for would be answered the same.
+        let waited = self.runtime.block_on(async {
+            let asked = self.site.asked(&method, path, path, query, &map)?;
+            let answer = self.site.settings.answer(&asked, Reach::Disk);
+            Ok::<_, Fault>(receive(response(answer, Handle::current())?).await)
+        });
+        match (&served, &waited) {
+            (Ok(served), Ok(waited)) => {
+                assert_eq!((served.status, &served.body), (waited.status, &waited.body));
+            }
+            (Err(served), Err(waited)) => assert_eq!(served.kind, waited.kind),
+            _ => panic!("{path}: {:?}, {:?}", served.is_ok(), waited.is_ok()),
+        }
+        served
     }
 
     fn get(&self, path: &str, headers: &[(&'static str, &str)]) -> Reply {
@@ -404,6 +419,24 @@ fn a_file_we_may_not_read_is_our_fault() {
     fs::set_permissions(served.folder.path().join("file"), fs::Permissions::from_mode(0o000)).unwrap();
     let fault = served.ask("GET", "/file", None, &[]).map(|reply| reply.status).unwrap_err();
     assert_eq!((fault.kind, fault.side, fault.cause.is_some()), (FaultKind::NotFound, Side::Gateway, true));
+}
+
+#[test]
+fn what_is_in_memory_waits_for_nobody() {
+    let served = Served::new(&[("small", "here"), ("large", &"x".repeat(1_000_000))]);
+    for name in ["/small", "/large"] {
+        served.get(name, &[]);
+    }
+    // The one thread that may wait has something else to do.
+    let runtime = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (done, busy) = std::sync::mpsc::channel::<()>();
+    runtime.spawn_blocking(move || busy.recv());
+    for (name, length) in [("/small", 4), ("/large", 1_000_000)] {
+        let reply =
+            served_reply(&runtime, served.site.serve(&Method::GET, name, name, None, &Headers::new()));
+        assert_eq!((reply.status, reply.body.len()), (200, length), "{name}");
+    }
+    drop(done);
 }
 
 #[test]
