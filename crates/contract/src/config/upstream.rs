@@ -206,7 +206,7 @@ impl Default for UpstreamTimeouts {
 
 impl Default for Pool {
     fn default() -> Self {
-        Pool { idle: 128 }
+        Pool { idle: 1024 }
     }
 }
 
