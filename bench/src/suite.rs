@@ -4,7 +4,10 @@
 //! JSON, a report, charts; `--report` writes report and charts anew and measures nothing. Figures of
 //! a quick run, which shows whether everything works, and of some peers only go to `bench/out`.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use crate::{
     bed::Bed,
@@ -20,6 +23,9 @@ mod own;
 mod routes;
 mod sockets;
 mod throughput;
+
+/// Memory is looked at so long after what came before it: by then everybody has given back what they give back.
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 
 /// How much of it.
 #[derive(Clone, Copy, Debug)]

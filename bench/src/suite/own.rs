@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use evergate_testkit::process;
 
-use super::{Suite, scenario};
+use super::{SETTLE, Suite, scenario};
 use crate::{
     peers::{Change, Job},
     results::{Row, Scenario, routes},
@@ -15,7 +15,8 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
     let mut found = scenario(
         "own",
         "Evergate: memory over many changes",
-        "One route after the other is changed by `PATCH`, as fast as the verdicts come. Memory is RSS.",
+        "One route after the other is changed by `PATCH`, as fast as the verdicts come. Memory is RSS, two seconds after the \
+         start and after the last change.",
         &[
             ("before_mib", "before, MiB", 1),
             ("after_mib", "after, MiB", 1),
@@ -40,6 +41,7 @@ async fn trial(suite: &Suite, count: usize) -> Result<Row, String> {
     let instance = suite.bed.get(peer, job).await?;
     suite.bed.probe(&instance).await?;
     let mib = || process::memory(instance.pid()).rss_kib as f64 / 1024.0;
+    tokio::time::sleep(SETTLE).await;
     let before = mib();
     let start = Instant::now();
     for turn in 1..=suite.size.many {
@@ -50,6 +52,7 @@ async fn trial(suite: &Suite, count: usize) -> Result<Row, String> {
     }
     let took = start.elapsed().as_secs_f64();
     suite.bed.probe(&instance).await?;
+    tokio::time::sleep(SETTLE).await;
     let after = mib();
     suite.bed.end(peer, job);
     Ok(Row::default()

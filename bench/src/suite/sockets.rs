@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use evergate_testkit::{Ask, Door, process, ws::Socket};
 use tokio::time::timeout;
 
-use super::{Suite, scenario};
+use super::{SETTLE, Suite, scenario};
 use crate::{
     bed::{Instance, SOCKETS},
     peers::{Change, Found, Job, Way},
@@ -27,7 +27,8 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
         "sockets",
         "Memory over changes with WebSockets open",
         "Two WebSockets are opened before each change of a route that is not theirs, and stay open. Memory before is that \
-         with as many WebSockets and no change. PSS of all processes: old workers count.",
+         with as many WebSockets and no change. PSS of all processes: old workers count. Each is looked at two seconds after \
+         what came before it.",
         &[
             ("before_mib", "before, MiB", 1),
             ("after_mib", "after, MiB", 1),
@@ -60,6 +61,7 @@ async fn trial(suite: &Suite, peer: &Found, job: Job, count: usize) -> Result<Ro
     let instance = suite.bed.get(peer, job).await?;
     let wanted = suite.size.sockets;
     let mut sockets = open(&instance, EACH * wanted).await?;
+    tokio::time::sleep(SETTLE).await;
     let before = mib(&instance);
     for socket in sockets.drain(..) {
         let _ = timeout(PATIENCE, socket.close()).await;
@@ -79,6 +81,7 @@ async fn trial(suite: &Suite, peer: &Found, job: Job, count: usize) -> Result<Ro
         change(&instance, count).await?;
         done += 1;
     }
+    tokio::time::sleep(SETTLE).await;
     let after = mib(&instance);
     let opened = sockets.len();
     let mut alive = 0;

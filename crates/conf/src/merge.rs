@@ -20,7 +20,7 @@ enum Nulls {
 }
 
 /// `base` changed by `patch`: maps are merged, a null removes its key, anything else replaces (RFC 7396
-/// section 2). Values that stay equal are the very same allocations as in `base`.
+/// section 2). Values that stay equal are the very same allocations as in `base`, unless the patch names all that is in a map.
 #[must_use]
 pub fn merge(base: &Node, patch: &Node) -> Node {
     join(base, patch, Nulls::Remove)
@@ -234,8 +234,21 @@ fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
     if base.as_map().is_some() && edits.is_empty() {
         return base.clone();
     }
+    if nulls == Nulls::Remove && covers(changes, old) {
+        return patch.clone();
+    }
     let place = if base.as_map().is_some() { base.place } else { patch.place };
     Node { value: Value::Map(Arc::new(old.with(edits))), place }
+}
+
+/// True if nothing is left of a map where the patch is merged into it: then the patch is the result, and need not be there twice.
+fn covers(patch: &Map, base: &Map) -> bool {
+    patch.len() == base.len()
+        && patch.entries().all(|change| match (base.get(&change.key), &change.node.value) {
+            (Some(before), Value::Map(below)) => before.as_map().is_some_and(|before| covers(below, before)),
+            (Some(_), value) => !matches!(value, Value::Null),
+            (None, _) => false,
+        })
 }
 
 /// What a change does to one key of a map; `None` if nothing.

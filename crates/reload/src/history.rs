@@ -12,7 +12,7 @@ mod pinned;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -191,10 +191,8 @@ impl Writer {
         pinned.sort();
         pinned.dedup();
         let header = Header::new(revision, summary, &body, pinned.clone(), tip.as_ref().map(|t| t.id));
-        let text = format::encode(&header, &content);
         let path = self.disk.revisions.join(format!("{:08}-{}.rev", revision.id.seq, hash_of(revision.id)));
-        write_whole(&path, text.as_bytes(), 0o600)?;
-        let bytes = text.len() as u64;
+        let bytes = write_whole(&path, 0o600, |file| format::write(file, &header, &content))?;
         let whole = tip.is_none();
         let (steps, whole_bytes, step_bytes) =
             tip.map_or((0, bytes, 0), |t| (t.steps + 1, t.whole_bytes, t.step_bytes + bytes.max(BLOCK)));
@@ -312,17 +310,18 @@ fn scan(disk: &Disk, found: &mut Found) -> io::Result<BTreeMap<u64, Known>> {
     Ok(files)
 }
 
-/// Writes a file so that it is there completely or not at all, whatever happens.
-fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+/// Has a file written so that it is there completely or not at all, whatever happens.
+fn write_whole<R>(path: &Path, mode: u32, content: impl FnOnce(&mut File) -> io::Result<R>) -> io::Result<R> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let tmp = path.with_file_name(name);
     let write = || {
         let mut file = File::options().create(true).truncate(true).write(true).mode(mode).open(&tmp)?;
-        file.write_all(bytes)?;
+        let written = content(&mut file)?;
         file.sync_all()?;
         fs::rename(&tmp, path)?;
-        path.parent().map_or(Ok(()), sync_dir)
+        path.parent().map_or(Ok(()), sync_dir)?;
+        Ok(written)
     };
     write().inspect_err(|_| {
         let _ = fs::remove_file(&tmp);

@@ -47,6 +47,8 @@ fn what_does_not_change_is_shared() {
     assert!(changed.at(["a", "y"]).unwrap().same(base.at(["a", "y"]).unwrap()));
     let clean = strip_nulls(&base);
     assert!(clean.same(&base));
+    let whole = json(r#"{"a":{"x":2,"y":[1,2]},"b":{"z":{"w":3}}}"#);
+    assert!(merge(&base, &whole).same(&whole));
 }
 
 #[test]

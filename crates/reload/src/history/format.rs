@@ -2,16 +2,15 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, BufWriter, Write},
+    os::unix::fs::FileExt,
     path::Path as FsPath,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use evergate_conf::{
-    Change, Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff,
-    format::{json::to_json, parse},
-    node::Place,
+    Change, Digest, Entry, FileId, Format, Limits, Map, Node, Path, Value, diff, format::parse, node::Place,
     sorted::Edit,
 };
 use serde::{Deserialize, Serialize, Serializer};
@@ -22,6 +21,9 @@ use crate::{
 };
 
 const MAGIC: &str = "evergate-revision 2 ";
+
+/// What is written at once.
+const PIECE: usize = 64 << 10;
 
 /// In a file, what stands for a value that is kept in `pinned/`.
 const SEALED: &str = "$sealed";
@@ -44,8 +46,11 @@ pub(super) struct Header {
     pub(super) pinned: Vec<String>,
 }
 
-/// The line with what a revision holds, as it is written.
-pub(super) struct Body(String);
+/// The line with what a revision holds, as it is to be written.
+pub(super) enum Body {
+    Whole(Node),
+    Since(Vec<Step>),
+}
 
 /// Puts a secret elsewhere and returns its name there.
 pub(super) type Seal<'a> = &'a mut dyn FnMut(&Node) -> String;
@@ -152,7 +157,7 @@ impl Body {
             (Arc::clone(&e.key), seal_below(&mut at, &e.node, redactor, seal))
         };
         let parts: Vec<_> = body.as_map().into_iter().flat_map(|map| map.entries()).map(part).collect();
-        Body(to_json(&map(parts)))
+        Body::Whole(map(parts))
     }
 
     /// What differs, as a list of `{ at: [keys], to: value }`; without `to` the key goes.
@@ -169,15 +174,22 @@ impl Body {
             at: change.path.clone(),
             to: change.after.as_ref().map(|after| to(change, after, seal)),
         };
-        let steps: Vec<Step> = changes.iter().map(|change| step(change, seal)).collect();
-        // Fails only for what is no JSON, which a tree has not.
-        Body(serde_json::to_string(&steps).unwrap_or_default())
+        Body::Since(changes.iter().map(|change| step(change, seal)).collect())
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Body::Whole(tree) => tree.serialize(serializer),
+            Body::Since(steps) => steps.serialize(serializer),
+        }
     }
 }
 
 /// One difference, as it is written.
 #[derive(Serialize)]
-struct Step {
+pub(super) struct Step {
     #[serde(serialize_with = "keys")]
     at: Path,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -281,10 +293,39 @@ fn unseal_below(node: &Node, unseal: Unseal<'_>) -> Result<Node, FormatError> {
     })
 }
 
-pub(super) fn encode(header: &Header, body: &Body) -> String {
-    // Fails only for what is no JSON, which a header has not.
-    let rest = format!("{}\n{}\n", serde_json::to_string(header).unwrap_or_default(), body.0);
-    format!("{MAGIC}{}\n{rest}", blake3::hash(rest.as_bytes()).to_hex())
+/// Writes a whole file and says how long it is. Piece by piece: a large document is never there as a text.
+pub(super) fn write(file: &mut File, header: &Header, body: &Body) -> io::Result<u64> {
+    // The sum is of what follows it.
+    let first = format!("{MAGIC}{:064}\n", 0);
+    file.write_all(first.as_bytes())?;
+    let mut out = BufWriter::with_capacity(PIECE, Summed { file, sum: blake3::Hasher::new(), length: 0 });
+    serde_json::to_writer(&mut out, header)?;
+    out.write_all(b"\n")?;
+    serde_json::to_writer(&mut out, body)?;
+    out.write_all(b"\n")?;
+    let Summed { file, sum, length } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.write_all_at(sum.finalize().to_hex().as_bytes(), MAGIC.len() as u64)?;
+    Ok(first.len() as u64 + length)
+}
+
+/// A file that sums up what is written to it.
+struct Summed<'a> {
+    file: &'a mut File,
+    sum: blake3::Hasher,
+    length: u64,
+}
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.sum.update(bytes.get(..n).unwrap_or_default());
+        self.length += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// The parts of a file: its header, and its body as it is written.

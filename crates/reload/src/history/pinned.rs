@@ -115,6 +115,6 @@ impl Pinned {
 fn new_key(path: &Path) -> io::Result<[u8; 32]> {
     let mut key = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
-    write_whole(path, &key, 0o600)?;
+    write_whole(path, 0o600, |file| file.write_all(&key))?;
     Ok(key)
 }
