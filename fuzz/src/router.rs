@@ -30,7 +30,7 @@ fn rules() -> &'static [(&'static str, Value)] {
 
 fn rule(name: &str, matches: &Value) -> Option<Rule<()>> {
     let route: Route = serde_json::from_value(json!({ "match": matches, "respond": {} })).ok()?;
-    Some(Rule { name: name.into(), route: Arc::new(route), value: Arc::new(()) })
+    Some(Rule { name: name.into(), route: Arc::new(route), value: () })
 }
 
 /// Lines: method, host, target, then headers. The answer does not depend on how the table came to be.

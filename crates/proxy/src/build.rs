@@ -30,10 +30,9 @@ use evergate_upstream::{Build as ClusterBuild, Cluster};
 use crate::{
     front::Front,
     listen::{Bound, Incarnation, Mailboxes, Opening, Places, UdpBound},
-    meter::RouteLabel,
     onward::{ByName, Onward, UdpOnward},
     quic::Steering,
-    route::Route,
+    route::{Does, Little, Route},
     snapshot::{Credentials, Entrance, Holds, Snapshot},
 };
 
@@ -51,7 +50,7 @@ pub(crate) struct Workshop {
     pub mailboxes: Mailboxes,
     /// How QUIC packets find their process.
     pub steering: Arc<Steering>,
-    next_label: AtomicU32,
+    next_route: AtomicU32,
 }
 
 impl Workshop {
@@ -64,7 +63,7 @@ impl Workshop {
             places: Places::default(),
             mailboxes: Mailboxes::default(),
             steering: Arc::new(steering),
-            next_label: AtomicU32::default(),
+            next_route: AtomicU32::default(),
         }
     }
 }
@@ -347,14 +346,16 @@ impl Builder<'_> {
         let before = self.before.map(|b| (&b.snapshot.table, &b.config.routes));
         let (table, routes) = before.unwrap_or((&nothing.0, &nothing.1));
         let mut changes = Vec::new();
+        let mut alike = HashMap::new();
         for pair in routes.pairs(&self.config.routes) {
             match pair {
                 (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) => {}
                 (_, Some((name, source))) => {
-                    let label = table.rule(name).map(|rule| rule.value.label.clone());
-                    let label = label.unwrap_or_else(|| self.label(name));
+                    let number = table.rule(name).map(|rule| rule.value.number);
+                    let number = number.unwrap_or_else(|| self.next_number());
                     let number_of = |upstream: &str| numbers.get(upstream).copied().unwrap_or(usize::MAX);
-                    let value = Arc::new(Route::new(label, source, &number_of));
+                    let does = self.held_once(Does::new(source, &number_of), &mut alike);
+                    let value = Route { number, does };
                     changes.push(Change::Put(Rule { name: name.clone(), route: source.clone(), value }));
                 }
                 (Some((name, _)), None) => changes.push(Change::Take(name.clone())),
@@ -370,10 +371,17 @@ impl Builder<'_> {
         }
     }
 
-    fn label(&self, name: &Name) -> RouteLabel {
+    /// What a route does; where others do the same, the same. `alike` are those that were looked for already.
+    fn held_once(&self, does: Does, alike: &mut HashMap<Little, Arc<Does>>) -> Arc<Does> {
+        let Some(little) = does.little() else { return Arc::new(does) };
+        let known = || self.shop.keep.get("route", &format!("{little:?}"), || does);
+        Arc::clone(alike.entry(little).or_insert_with(known))
+    }
+
+    /// A number for a route in the metrics.
+    fn next_number(&self) -> u32 {
         // 0 is "no route", the largest is "one of many".
-        let number = self.shop.next_label.fetch_add(1, Ordering::Relaxed) % (u32::MAX - 1) + 1;
-        RouteLabel { number, name: name.clone() }
+        self.shop.next_route.fetch_add(1, Ordering::Relaxed) % (u32::MAX - 1) + 1
     }
 }
 

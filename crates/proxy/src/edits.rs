@@ -36,6 +36,12 @@ impl Edits {
         })))
     }
 
+    /// True if nothing is changed.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// First what is removed, then what is set, then what is added.
     pub(crate) fn apply(&self, headers: &mut Headers) {
         let Some(edits) = &self.0 else { return };

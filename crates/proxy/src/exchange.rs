@@ -22,7 +22,7 @@ use crate::{
     client::{self, Client},
     conn::{Conn, Settings},
     front, headers, reply,
-    route::{Action, Forward, Respond, Route},
+    route::{Action, Does, Forward, Respond},
     snapshot::Snapshot,
     worker::Worker,
 };
@@ -204,8 +204,8 @@ async fn routed(
         .table
         .find(&asked.conn.incarnation().name, &head)
         .ok_or_else(|| refuse(FaultKind::NoRoute))?;
-    let (route, path) = (hit.value, hit.path);
-    tally.route = worker.meter.number(&route.label);
+    let (route, path) = (&*hit.value.does, hit.path);
+    tally.route = worker.meter.number(hit.value.number, hit.name);
     let mut answer = match act(worker, asked, snapshot, (route, path), request, inform).await {
         Ok(answer) => answer,
         Err(fault) => faulty(worker, asked.client, &fault),
@@ -230,7 +230,7 @@ async fn act(
     worker: &Rc<Worker>,
     asked: Asked<'_>,
     snapshot: &Snapshot,
-    (route, path): (&Route, &PathRule),
+    (route, path): (&Does, &PathRule),
     request: &mut Request,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {
@@ -287,7 +287,7 @@ async fn send(
     worker: &Rc<Worker>,
     Asked { conn, client }: Asked<'_>,
     snapshot: &Snapshot,
-    (route, forward): (&Route, &Forward),
+    (route, forward): (&Does, &Forward),
     request: &mut Request,
     inform: Inform<'_>,
 ) -> Result<Answer, Fault> {

@@ -1,6 +1,6 @@
 //! A route, compiled: what becomes of a request that matches it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evergate_contract::config;
@@ -9,13 +9,26 @@ use evergate_site::Site;
 use evergate_wire::Headers;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{edits::Edits, meter::RouteLabel, share::Share};
+use crate::{edits::Edits, share::Share};
 
-/// One route of a snapshot. Made anew only when its part of the document changes.
-#[derive(Debug)]
+/// One route of a snapshot. It lies beside the name of its host, so it is small.
+#[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// Its name and number in the metrics.
-    pub label: RouteLabel,
+    /// Its number in the metrics, which belongs to the name for as long as the program runs. 0 is "no route".
+    pub number: u32,
+    /// What becomes of requests. Made anew only when that part of the document changes.
+    pub does: Arc<Does>,
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Route) -> bool {
+        self.number == other.number && Arc::ptr_eq(&self.does, &other.does)
+    }
+}
+
+/// What a route does. Where that is little, routes that do the same share it.
+#[derive(Debug)]
+pub(crate) struct Does {
     /// Changes to requests.
     pub request: Edits,
     /// Changes to responses.
@@ -25,6 +38,14 @@ pub(crate) struct Route {
     body_max: Option<u64>,
     /// What is done.
     pub action: Action,
+}
+
+/// All that a route does which only forwards to one upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Little {
+    to: usize,
+    timeout: Option<Duration>,
+    body_max: Option<u64>,
 }
 
 /// What is done with a request.
@@ -61,17 +82,30 @@ pub(crate) struct Respond {
     pub body: Bytes,
 }
 
-impl Route {
+impl Does {
     /// Compiles a route that the check has passed; `number_of` gives the number of an upstream.
     #[must_use]
-    pub(crate) fn new(label: RouteLabel, source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Route {
-        Route {
-            label,
+    pub(crate) fn new(source: &config::Route, number_of: &dyn Fn(&str) -> usize) -> Does {
+        Does {
             request: Edits::new(&source.headers.request),
             response: Edits::new(&source.headers.response),
             timeout: source.timeout.map(|t| *t),
             body_max: source.limits.body.map(|size| size.0),
             action: action(source, number_of),
+        }
+    }
+
+    /// All of it, where it is so little that other routes may do the same.
+    #[must_use]
+    pub(crate) fn little(&self) -> Option<Little> {
+        let Does { request, response, timeout, body_max, action } = self;
+        match action {
+            Action::Forward(Forward { to: Share::All(to), path: None, host: None })
+                if request.is_empty() && response.is_empty() =>
+            {
+                Some(Little { to: *to, timeout: *timeout, body_max: *body_max })
+            }
+            _ => None,
         }
     }
 

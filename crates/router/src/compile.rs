@@ -7,15 +7,16 @@ use evergate_contract::config::{Name, Route};
 
 use crate::{hosts::HostKey, order, predicate::When};
 
-/// A route and what belongs to it. Two rules are the same if their names are equal and route and value are the very
-/// same allocations.
+/// A route and what belongs to it. Two rules are the same if their names and values are equal and their routes are the very
+/// same allocation.
+#[derive(Clone)]
 pub struct Rule<T> {
     /// Its name in the document.
     pub name: Name,
     /// What the document says of it: match, priority and listeners count here.
     pub route: Arc<Route>,
-    /// What a match answers.
-    pub value: Arc<T>,
+    /// What a match answers. Small, and quick to compare: it is held where it is found.
+    pub value: T,
 }
 
 /// A rule that cannot be compiled; a checked document has none.
@@ -120,7 +121,7 @@ pub(crate) struct Changes<T> {
     pub(crate) work: Work,
 }
 
-impl<T> Changes<T> {
+impl<T: PartialEq> Changes<T> {
     /// Compiles what is new; of one name only one change.
     pub(crate) fn of(before: &Rules<T>, changes: Vec<Change<T>>) -> Result<Changes<T>, RuleError> {
         let mut touched = HashMap::<HostKey, Touch<T>>::new();
@@ -154,17 +155,9 @@ impl<T> Changes<T> {
     }
 }
 
-impl<T> Rule<T> {
+impl<T: PartialEq> Rule<T> {
     fn same(&self, other: &Rule<T>) -> bool {
-        self.name == other.name
-            && Arc::ptr_eq(&self.route, &other.route)
-            && Arc::ptr_eq(&self.value, &other.value)
-    }
-}
-
-impl<T> Clone for Rule<T> {
-    fn clone(&self) -> Rule<T> {
-        Rule { name: Arc::clone(&self.name), route: Arc::clone(&self.route), value: Arc::clone(&self.value) }
+        self.name == other.name && Arc::ptr_eq(&self.route, &other.route) && self.value == other.value
     }
 }
 

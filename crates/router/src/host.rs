@@ -11,49 +11,68 @@ use crate::{
     head::Head,
     hosts::Fnv,
     path::{self, PathRule},
-    predicate,
+    predicate::{self, When},
 };
 
 /// The rules of one host. Most of 100,000 hosts have one, which needs no table.
+#[derive(Clone)]
 pub(crate) enum HostRules<T> {
-    One(Arc<Compiled<T>>),
+    One(Only<T>),
     Many(Arc<HostTable<T>>),
 }
 
-impl<T> HostRules<T> {
+/// The only rule of a host, with all that most requests ask of it at hand: among 100,000 rules each further place in memory
+/// has to be waited for.
+#[derive(Clone)]
+pub(crate) struct Only<T> {
+    compiled: Arc<Compiled<T>>,
+    when: Arc<When>,
+    everywhere: bool,
+    value: T,
+}
+
+/// A rule that takes a request.
+pub(crate) struct Taken<'t, T> {
+    pub(crate) compiled: &'t Compiled<T>,
+    pub(crate) path: &'t PathRule,
+    pub(crate) value: &'t T,
+}
+
+impl<T: Clone> HostRules<T> {
     /// `None` if there are none.
     pub(crate) fn new(mut rules: Vec<Arc<Compiled<T>>>) -> Option<HostRules<T>> {
         if rules.len() > 1 {
             return Some(HostRules::Many(Arc::new(HostTable::new(rules))));
         }
-        rules.pop().map(HostRules::One)
+        let compiled = rules.pop()?;
+        let (when, everywhere) = (Arc::clone(&compiled.when), compiled.everywhere);
+        let value = compiled.rule.value.clone();
+        Some(HostRules::One(Only { compiled, when, everywhere, value }))
     }
+}
 
+impl<T> HostRules<T> {
     /// In the order in which they are asked.
     pub(crate) fn rules(&self) -> &[Arc<Compiled<T>>] {
         match self {
-            HostRules::One(rule) => std::slice::from_ref(rule),
+            HostRules::One(only) => std::slice::from_ref(&only.compiled),
             HostRules::Many(table) => &table.rules,
         }
     }
 
     /// The first rule that holds, if its priority is above `floor`.
-    pub(crate) fn find(&self, listener: &str, head: &Head<'_>, floor: Option<i32>) -> Option<&Compiled<T>> {
+    pub(crate) fn find(&self, listener: &str, head: &Head<'_>, floor: Option<i32>) -> Option<Taken<'_, T>> {
         match self {
-            HostRules::Many(table) => table.find(listener, head, floor),
-            HostRules::One(rule) => {
-                let counts = floor.is_none_or(|floor| rule.rule.route.priority > floor);
-                (counts && holds_with_path(rule, listener, head)).then_some(&**rule)
+            HostRules::Many(table) => {
+                let compiled = table.find(listener, head, floor)?;
+                Some(Taken { compiled, path: &compiled.when.path, value: &compiled.rule.value })
             }
-        }
-    }
-}
-
-impl<T> Clone for HostRules<T> {
-    fn clone(&self) -> HostRules<T> {
-        match self {
-            HostRules::One(rule) => HostRules::One(Arc::clone(rule)),
-            HostRules::Many(table) => HostRules::Many(Arc::clone(table)),
+            HostRules::One(Only { compiled, when, everywhere, value }) => {
+                let counts = floor.is_none_or(|floor| compiled.rule.route.priority > floor);
+                let serves = *everywhere || compiled.serves_on(listener);
+                let holds = counts && serves && when.holds(head) && path_holds(&when.path, head.path);
+                holds.then_some(Taken { compiled, path: &when.path, value })
+            }
         }
     }
 }
@@ -92,29 +111,37 @@ impl<T> HostTable<T> {
             let by_path = exact.into_iter().chain(layer.prefixes.of(head.path));
             by_path
                 .flat_map(|range| self.rules.get(range).unwrap_or_default())
-                .find(|rule| holds(rule, listener, head))
+                .find(|rule| rule.holds(listener, head))
                 .or_else(|| {
                     let rest = self.rules.get(layer.rest.clone()).unwrap_or_default();
-                    rest.iter().find(|rule| holds_with_path(rule, listener, head))
+                    // The regex last: it costs the most.
+                    rest.iter().find(|rule| {
+                        rule.holds(listener, head) && path_holds(&rule.when.path, head.path)
+                    })
                 })
                 .map(AsRef::as_ref)
         })
     }
 }
 
-fn holds<T>(compiled: &Compiled<T>, listener: &str, head: &Head<'_>) -> bool {
-    (compiled.everywhere || predicate::serves_on(&compiled.rule.route, listener)) && compiled.when.holds(head)
+impl<T> Compiled<T> {
+    fn serves_on(&self, listener: &str) -> bool {
+        self.everywhere || predicate::serves_on(&self.rule.route, listener)
+    }
+
+    /// All but the path.
+    fn holds(&self, listener: &str, head: &Head<'_>) -> bool {
+        self.serves_on(listener) && self.when.holds(head)
+    }
 }
 
-/// The regex last: it costs the most.
-fn holds_with_path<T>(compiled: &Compiled<T>, listener: &str, head: &Head<'_>) -> bool {
-    holds(compiled, listener, head)
-        && match &compiled.when.path {
-            PathRule::Any => true,
-            PathRule::Exact(path) => **path == *head.path,
-            PathRule::Prefix(prefix) => path::strip_prefix(head.path, prefix).is_some(),
-            PathRule::Regex(regex) => regex.is_match(head.path),
-        }
+fn path_holds(rule: &PathRule, path: &str) -> bool {
+    match rule {
+        PathRule::Any => true,
+        PathRule::Exact(exact) => **exact == *path,
+        PathRule::Prefix(prefix) => path::strip_prefix(path, prefix).is_some(),
+        PathRule::Regex(regex) => regex.is_match(path),
+    }
 }
 
 impl Layer {

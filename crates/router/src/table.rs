@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 use evergate_contract::config::{Name, Route};
 
 use crate::{
-    compile::{Change, Changes, Compiled, Rule, RuleError, Rules, Touch, Work},
+    compile::{Change, Changes, Rule, RuleError, Rules, Touch, Work},
     head::Head,
-    host::HostRules,
+    host::{HostRules, Taken},
     hosts::{self, HostKey, Hosts},
     path::PathRule,
 };
@@ -29,12 +29,12 @@ pub struct Hit<'t, T> {
     /// What the document says of it.
     pub route: &'t Arc<Route>,
     /// What it answers.
-    pub value: &'t Arc<T>,
+    pub value: &'t T,
     /// What matched of the path; rewrites and redirects are made by it.
     pub path: &'t PathRule,
 }
 
-impl<T> Table<T> {
+impl<T: Clone + PartialEq> Table<T> {
     /// The table after changes of some rules, one for each name. Costs what changes: a rule that is the same as before is
     /// not compiled, a host at which all rules are the same is not looked at. The answers depend on the rules alone.
     ///
@@ -68,17 +68,17 @@ impl<T> Table<T> {
         let host = head.host.map(hosts::canonical);
         let exact = host.iter().filter_map(|host| self.exact.get(host));
         let wildcard = host.iter().flat_map(|host| self.wildcards(host));
-        let mut best: Option<&Compiled<T>> = None;
+        let mut best: Option<Taken<'_, T>> = None;
         // The first that matches is the most specific; a later one wins by its priority only.
         for table in exact.chain(wildcard).chain(&self.any) {
-            let floor = best.map(|best| best.rule.route.priority);
+            let floor = best.as_ref().map(|best| best.compiled.rule.route.priority);
             best = table.find(listener, head, floor).or(best);
         }
-        best.map(|compiled| Hit {
+        best.map(|Taken { compiled, path, value }| Hit {
             name: &compiled.rule.name,
             route: &compiled.rule.route,
-            value: &compiled.rule.value,
-            path: &compiled.when.path,
+            value,
+            path,
         })
     }
 
@@ -126,7 +126,7 @@ impl<T> Table<T> {
     }
 }
 
-impl<T> Default for Table<T> {
+impl<T: Clone> Default for Table<T> {
     fn default() -> Table<T> {
         Table {
             exact: Hosts::new(),

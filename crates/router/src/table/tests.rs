@@ -10,17 +10,17 @@ use crate::naive;
 
 type Routes = BTreeMap<Name, Arc<Route>>;
 
-fn rules(routes: &Routes, value: &Arc<()>) -> Vec<Rule<()>> {
+fn rules(routes: &Routes, value: u8) -> Vec<Rule<u8>> {
     let rule = |(name, route): (&Name, &Arc<Route>)| Rule {
         name: Arc::clone(name),
         route: Arc::clone(route),
-        value: Arc::clone(value),
+        value,
     };
     routes.iter().map(rule).collect()
 }
 
 /// The table of these rules only, out of another.
-fn build(rules: Vec<Rule<()>>, before: Option<&Table<()>>) -> Result<Table<()>, RuleError> {
+fn build(rules: Vec<Rule<u8>>, before: Option<&Table<u8>>) -> Result<Table<u8>, RuleError> {
     let nothing = Table::default();
     let before = before.unwrap_or(&nothing);
     let gone = before.rules.keys().filter(|name| !rules.iter().any(|rule| rule.name == **name));
@@ -33,7 +33,7 @@ fn routes(json: &str) -> Routes {
 }
 
 /// `METHOD host/path?query` on listener `web`.
-fn ask(table: &Table<()>, request: &str) -> String {
+fn ask(table: &Table<u8>, request: &str) -> String {
     let (method, target) = request.split_once(' ').unwrap();
     let slash = target.find(['/', '*']).unwrap();
     let (host, target) = target.split_at(slash);
@@ -45,7 +45,7 @@ fn ask(table: &Table<()>, request: &str) -> String {
 }
 
 fn check(json: &str, expected: &[(&str, &str)]) {
-    let table = build(rules(&routes(json), &Arc::new(())), None).unwrap();
+    let table = build(rules(&routes(json), 0), None).unwrap();
     for (request, name) in expected {
         assert_eq!(ask(&table, request), *name, "{request}");
     }
@@ -152,13 +152,13 @@ fn a_route_serves_on_its_listeners() {
 #[test]
 fn a_regex_that_does_not_compile_names_its_route() {
     let routes = routes(r#"{ "a": {}, "b": { "match": { "path": { "regex": "(" } } } }"#);
-    let error = build(rules(&routes, &Arc::new(())), None).unwrap_err();
+    let error = build(rules(&routes, 0), None).unwrap_err();
     assert!(error.to_string().starts_with("route `b`: unclosed group"), "{error}");
 }
 
 #[test]
 fn one_change_costs_one_host() {
-    let value = Arc::new(());
+    let value = 0;
     let route = |i: usize| {
         let json = format!(
             r#"{{ "match": {{ "hosts": ["h{}.example"], "path": {{ "regex": "^/{i}$" }} }} }}"#,
@@ -167,30 +167,29 @@ fn one_change_costs_one_host() {
         Arc::new(serde_json::from_str::<Route>(&json).unwrap())
     };
     let mut routes: Routes = (0..2000).map(|i| (format!("r{i}").into(), route(i))).collect();
-    let first = build(rules(&routes, &value), None).unwrap();
+    let first = build(rules(&routes, value), None).unwrap();
     assert_eq!(first.work(), Work { rules: 2000, hosts: 1000 });
 
-    let same = build(rules(&routes, &value), Some(&first)).unwrap();
+    let same = build(rules(&routes, value), Some(&first)).unwrap();
     assert_eq!(same.work(), Work::default());
 
     routes.insert("r7".into(), route(8));
-    let second = build(rules(&routes, &value), Some(&same)).unwrap();
+    let second = build(rules(&routes, value), Some(&same)).unwrap();
     assert_eq!(second.work(), Work { rules: 1, hosts: 2 });
     assert_eq!(ask(&second, "GET h4.example/8"), "r7");
     assert_eq!(ask(&second, "GET h3.example/7"), "-");
     assert_eq!(ask(&first, "GET h3.example/7"), "r7");
 
     // A new value is a new answer, but the expressions stay.
-    let new = Arc::new(());
-    let mut changed = rules(&routes, &value);
-    changed[0].value = Arc::clone(&new);
+    let mut changed = rules(&routes, value);
+    changed[0].value = 1;
     let third = build(changed, Some(&second)).unwrap();
     assert_eq!(third.work(), Work { rules: 1, hosts: 1 });
-    assert!(Arc::ptr_eq(&third.rules["r0"].rule.value, &new));
+    assert_eq!(third.rules["r0"].rule.value, 1);
     assert!(Arc::ptr_eq(&third.rules["r0"].when, &second.rules["r0"].when));
 
     routes.retain(|name, _| &**name != "r10" && &**name != "r11");
-    let fourth = build(rules(&routes, &value), Some(&third)).unwrap();
+    let fourth = build(rules(&routes, value), Some(&third)).unwrap();
     // `r0` went back to its old value; of `h5.example` nothing is left to put in order.
     assert_eq!(fourth.work(), Work { rules: 1, hosts: 1 });
     assert_eq!(ask(&fourth, "GET h5.example/10"), "-");
@@ -290,8 +289,8 @@ fn any_request() -> impl Strategy<Value = Request> {
 }
 
 /// What a table holds: hosts with their rules in order.
-fn shape(table: &Table<()>) -> BTreeMap<HostKey, Vec<Name>> {
-    let names = |host: &HostRules<()>| host.rules().iter().map(|rule| Arc::clone(&rule.rule.name)).collect();
+fn shape(table: &Table<u8>) -> BTreeMap<HostKey, Vec<Name>> {
+    let names = |host: &HostRules<u8>| host.rules().iter().map(|rule| Arc::clone(&rule.rule.name)).collect();
     let exact = table.exact.iter().map(|(host, rules)| (HostKey::Exact(host.into()), names(rules)));
     let wildcard = table.wildcard.iter().map(|(host, rules)| (HostKey::Wildcard(host.into()), names(rules)));
     let any = table.any.iter().map(|rules| (HostKey::Any, names(rules)));
@@ -303,7 +302,7 @@ proptest! {
 
     #[test]
     fn the_table_answers_as_the_naive_matcher(routes in any_routes(), requests in vec(any_request(), 1..40)) {
-        let table = build(rules(&routes, &Arc::new(())), None).unwrap();
+        let table = build(rules(&routes, 0), None).unwrap();
         let all: Vec<_> = routes.iter().map(|(name, route)| (&**name, &**route)).collect();
         for request in requests {
             let head = request.head();
@@ -316,18 +315,18 @@ proptest! {
     fn a_rebuilt_table_is_a_built_one(
         mut first in any_routes(), second in any_routes(), keep in any::<u16>(), requests in vec(any_request(), 1..20),
     ) {
-        let value = Arc::new(());
-        let before = build(rules(&first, &value), None).unwrap();
+        let value = 0;
+        let before = build(rules(&first, value), None).unwrap();
         // Some routes stay the same allocation, some change, some come, some go.
         let mut bit = 0;
         first.retain(|_, _| { bit += 1; keep >> (bit % 16) & 1 == 1 });
         let mut after = second;
         after.extend(first);
-        let rebuilt = build(rules(&after, &value), Some(&before)).unwrap();
-        let built = build(rules(&after, &value), None).unwrap();
+        let rebuilt = build(rules(&after, value), Some(&before)).unwrap();
+        let built = build(rules(&after, value), None).unwrap();
         prop_assert_eq!(shape(&rebuilt), shape(&built));
         for request in requests {
-            let name = |table: &Table<()>| {
+            let name = |table: &Table<u8>| {
                 table.find(request.listener, &request.head()).map(|hit| Arc::clone(hit.name))
             };
             prop_assert_eq!(name(&rebuilt), name(&built), "{:?}", request);
