@@ -60,10 +60,9 @@ pub(crate) struct Hosts<V> {
 
 type Shard<V> = HashTable<Named<V>>;
 
-/// A name and its value lie side by side in the table itself, and together in one line of the processor's cache if they are small
-/// enough.
+/// A name and its value lie side by side in the table itself, and are together no longer than a line of the processor's cache if
+/// the value is small. Aligned to one they would be worth less than what the allocator loses by that.
 #[derive(Clone)]
-#[repr(align(64))]
 struct Named<V> {
     name: Short,
     value: V,
