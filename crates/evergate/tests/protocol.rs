@@ -1,5 +1,7 @@
 //! HTTP at its edges: what could be smuggled, what streams, what is relayed as it is.
 
+use std::time::Duration;
+
 use evergate_testkit::{
     Ask, Backend, Door, Failure, Stand,
     h1::Framing,
@@ -7,6 +9,10 @@ use evergate_testkit::{
     ws::Socket,
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const BIN: &str = env!("CARGO_BIN_EXE_evergate");
 
@@ -335,6 +341,24 @@ async fn half_closed_clients_get_their_answer() {
     let (body, _) = line.reader.body(Framing::of_response("GET", 200, &head.fields).unwrap()).await.unwrap();
     assert!(String::from_utf8_lossy(&body).contains("/half"));
     assert_eq!(line.reader.rest().await, "");
+}
+
+#[tokio::test]
+async fn whoever_says_close_gets_all_and_then_the_end() {
+    let stand = Stand::new(BIN).await;
+    for (length, version) in [(0, "1.1"), (10, "1.1"), (10, "1.0"), (5_000_000, "1.1"), (5_000_000, "1.0")] {
+        let mut tcp = TcpStream::connect(stand.door().address).await.unwrap();
+        let request =
+            format!("GET / HTTP/{version}\r\nHost: a\r\nX-Do: bytes {length}\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        // More than fits into the kernel's buffers waits meanwhile.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut said = Vec::new();
+        tcp.read_to_end(&mut said).await.expect("an end and no reset");
+        let head = said.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        assert!(said.starts_with(b"HTTP/1.1 200 "), "{version}");
+        assert_eq!(said.len() - head, length, "{version}");
+    }
 }
 
 #[tokio::test]

@@ -232,7 +232,12 @@ mod tests {
         let mut sum = Sum::default();
         for _ in 0..2 {
             let meter = Meter::default();
-            meter.request(meter.number(1, &"a".into()), &Method::GET, StatusCode::OK, Duration::from_millis(3));
+            meter.request(
+                meter.number(1, &"a".into()),
+                &Method::GET,
+                StatusCode::OK,
+                Duration::from_millis(3),
+            );
             meter.request(
                 0,
                 &Method::from_bytes(b"PURGE").unwrap(),

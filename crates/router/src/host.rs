@@ -115,9 +115,8 @@ impl<T> HostTable<T> {
                 .or_else(|| {
                     let rest = self.rules.get(layer.rest.clone()).unwrap_or_default();
                     // The regex last: it costs the most.
-                    rest.iter().find(|rule| {
-                        rule.holds(listener, head) && path_holds(&rule.when.path, head.path)
-                    })
+                    rest.iter()
+                        .find(|rule| rule.holds(listener, head) && path_holds(&rule.when.path, head.path))
                 })
                 .map(AsRef::as_ref)
         })

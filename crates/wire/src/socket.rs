@@ -91,6 +91,11 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
     fn is_stalled(&self) -> bool {
         false
     }
+
+    /// Ready once the kernel has all: what is dropped then is sent, and the connection's end behind it.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
+    }
 }
 
 impl Carrier for TcpStream {
@@ -160,12 +165,6 @@ impl Socket {
             rustix::net::sockopt::set_socket_linger(&*self.0.plain.borrow(), Some(std::time::Duration::ZERO));
         self.0.waiting.borrow_mut().bytes.clear();
     }
-
-    /// Waits for the kernel to take what waits, without the outbox.
-    fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.send_queued();
-        self.0.waiting.borrow_mut().poll_taken(cx)
-    }
 }
 
 impl Carrier for Socket {
@@ -183,6 +182,12 @@ impl Carrier for Socket {
 
     fn sent(&self) -> u64 {
         self.0.waiting.borrow().sent
+    }
+
+    /// Without the outbox.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.send_queued();
+        self.0.waiting.borrow_mut().poll_taken(cx)
     }
 }
 
@@ -343,7 +348,7 @@ impl AsyncWrite for Socket {
         self.0.waiting.borrow_mut().poll_taken(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_sent(cx))?;
         Pin::new(&mut *self.0.plain.borrow_mut()).poll_shutdown(cx)
     }

@@ -215,6 +215,17 @@ impl<S: Carrier> Wire<S> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Ready once it may be dropped: all is the kernel's, and over TLS the peer is told that this was all (RFC 8446 §6.1).
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.out.len() > 0 {
+            ready!(self.poll_write_some(cx))?;
+        }
+        match &mut self.io {
+            Stream::Tcp(io) => io.poll_sent(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+
     fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let out = &mut self.out;
         let io = Pin::new(&mut self.io);

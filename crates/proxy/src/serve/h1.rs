@@ -79,6 +79,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
             Ok(head) => match h1.exchange(conn, head).await {
                 Next::Request => {}
                 Next::Close => return h1.finish().await,
+                Next::End => return h1.end().await,
                 Next::Cut => return,
                 Next::Tunnel(upstream) => {
                     if let Ok(h1) = Rc::try_unwrap(h1) {
@@ -105,6 +106,8 @@ enum Next {
     Request,
     /// Close after all is sent.
     Close,
+    /// The same, and the client has nothing more to say.
+    End,
     /// Close at once: the client must see that its answer is not complete.
     Cut,
     Tunnel(evergate_upstream::Tunnel),
@@ -168,6 +171,8 @@ impl H1 {
         self.taking.begin(&settings);
         let RequestHead { parts, body, keep_alive, expect_continue, upgrade } = head;
         let (method, version) = (parts.method.clone(), parts.version);
+        // Whoever says `close`, or speaks HTTP/1.0, sends no further request (RFC 9112 §9.3, §9.6).
+        let is_last = !keep_alive && body == BodyLength::Fixed(0);
         *self.decoder.borrow_mut() = Decoder::new(body);
         self.expects.set(expect_continue && body != BodyLength::Fixed(0));
         let payload = match body {
@@ -183,6 +188,7 @@ impl H1 {
                 let says =
                     if close { Some(&CLOSE) } else { (version == Version::HTTP_10).then_some(&KEEP_ALIVE) };
                 match self.send(&method, version, parts, payload, says).await {
+                    Ok(_) if is_last && self.wire.borrow().input.is_empty() => Next::End,
                     Ok(until_close) if close || until_close => Next::Close,
                     Ok(_) if self.skip_rest(settings).await => Next::Request,
                     Ok(_) => Next::Close,
@@ -340,12 +346,22 @@ impl H1 {
         let _ = Pin::new(&mut self.wire.borrow_mut().io).poll_shutdown(&mut cx);
     }
 
+    /// Ends a connection by which nothing comes any more, so that there is nothing to wait for.
+    async fn end(&self) {
+        // A client that takes nothing loses what is left, as everywhere.
+        let _ = std::future::poll_fn(|cx| self.poll_progress(cx, Wire::poll_end)).await;
+    }
+
     /// Says goodbye, then reads for a moment what the client still sends (RFC 9112 §9.6).
     async fn finish(&self) {
         self.reading.arm(LINGER);
+        let mut said = false;
         let goodbye = std::future::poll_fn(|cx| {
             let wire = &mut *self.wire.borrow_mut();
-            ready!(Pin::new(&mut wire.io).poll_shutdown(cx))?;
+            if !said {
+                ready!(Pin::new(&mut wire.io).poll_shutdown(cx))?;
+                said = true;
+            }
             while ready!(wire.poll_fill(cx))? > 0 {
                 wire.input.clear();
             }
