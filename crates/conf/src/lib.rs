@@ -44,7 +44,7 @@ pub use decode::decode;
 pub use diff::{Change, diff};
 pub use files::Files;
 pub use format::{Format, Limits};
-pub use load::{Input, InputKind, Loaded, Loader};
+pub use load::{Input, InputKind, Loaded, Loader, is_local};
 pub use merge::{amend, compose, make_patch, merge, merge_again, merge_all, strip_nulls};
 pub use node::{Digest, Entry, FileId, Map, Node, Place, Value};
 pub use path::Path;

@@ -15,6 +15,7 @@ use std::{
     time::SystemTime,
 };
 
+pub use self::stamp::is_local;
 use self::{
     run::{Cached, Document, Run},
     variables::Expand,

@@ -10,6 +10,9 @@ use crate::{
     sorted::Edit,
 };
 
+/// Entries of a map that is one object, and no list of objects.
+const SMALL: usize = 16;
+
 /// What a null in a patch does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nulls {
@@ -20,7 +23,7 @@ enum Nulls {
 }
 
 /// `base` changed by `patch`: maps are merged, a null removes its key, anything else replaces (RFC 7396
-/// section 2). Values that stay equal are the very same allocations as in `base`, unless the patch names all that is in a map.
+/// section 2). Values that stay equal are the very same allocations as in `base`, unless the patch names all that is in a small map.
 #[must_use]
 pub fn merge(base: &Node, patch: &Node) -> Node {
     join(base, patch, Nulls::Remove)
@@ -230,20 +233,22 @@ fn join(base: &Node, patch: &Node, nulls: Nulls) -> Node {
         _ if nulls == Nulls::Keep => return patch.clone(),
         _ => &empty,
     };
+    if nulls == Nulls::Remove && covers(changes, old) {
+        return if base == patch { base.clone() } else { patch.clone() };
+    }
     let edits: Vec<_> = changes.entries().filter_map(|change| edit(old, change, nulls)).collect();
     if base.as_map().is_some() && edits.is_empty() {
         return base.clone();
-    }
-    if nulls == Nulls::Remove && covers(changes, old) {
-        return patch.clone();
     }
     let place = if base.as_map().is_some() { base.place } else { patch.place };
     Node { value: Value::Map(Arc::new(old.with(edits))), place }
 }
 
-/// True if nothing is left of a map where the patch is merged into it: then the patch is the result, and need not be there twice.
+/// True if nothing is left of a small map where the patch is merged into it: then the patch is the result, and need not be there twice.
+/// Of a large one, all that stays equal is worth sharing.
 fn covers(patch: &Map, base: &Map) -> bool {
     patch.len() == base.len()
+        && patch.len() <= SMALL
         && patch.entries().all(|change| match (base.get(&change.key), &change.node.value) {
             (Some(before), Value::Map(below)) => before.as_map().is_some_and(|before| covers(below, before)),
             (Some(_), value) => !matches!(value, Value::Null),

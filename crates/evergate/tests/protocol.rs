@@ -358,7 +358,27 @@ async fn whoever_says_close_gets_all_and_then_the_end() {
         let head = said.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
         assert!(said.starts_with(b"HTTP/1.1 200 "), "{version}");
         assert_eq!(said.len() - head, length, "{version}");
+        // It is closed, and not only its one direction: whoever writes now is reset.
+        let mut reset = false;
+        for _ in 0..50 {
+            reset |= tcp.write_all(b"more").await.is_err();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(reset, "{version}");
     }
+}
+
+#[tokio::test]
+async fn a_word_behind_the_last_request_does_not_cost_the_answer() {
+    let stand = Stand::new(BIN).await;
+    let mut tcp = TcpStream::connect(stand.door().address).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Do: bytes 5000000\r\nConnection: close\r\n\r\n";
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut said = vec![0; 1000];
+    tcp.read_exact(&mut said).await.unwrap();
+    tcp.write_all(b"\r\n").await.unwrap();
+    tcp.read_to_end(&mut said).await.expect("an end and no reset");
+    assert!(said.len() > 5_000_000, "{}", said.len());
 }
 
 #[tokio::test]

@@ -374,7 +374,7 @@ impl Builder<'_> {
     /// What a route does; where others do the same, the same. `alike` are those that were looked for already.
     fn held_once(&self, does: Does, alike: &mut HashMap<Little, Arc<Does>>) -> Arc<Does> {
         let Some(little) = does.little() else { return Arc::new(does) };
-        let known = || self.shop.keep.get("route", &format!("{little:?}"), || does);
+        let known = || self.shop.keep.get("route", &little.key(), || does);
         Arc::clone(alike.entry(little).or_insert_with(known))
     }
 

@@ -20,6 +20,7 @@ pub(crate) struct Route {
     pub does: Arc<Does>,
 }
 
+/// By what is held, not by what it says: another `Does` that says the same is another change's.
 impl PartialEq for Route {
     fn eq(&self, other: &Route) -> bool {
         self.number == other.number && Arc::ptr_eq(&self.does, &other.does)
@@ -46,6 +47,15 @@ pub(crate) struct Little {
     to: usize,
     timeout: Option<Duration>,
     body_max: Option<u64>,
+}
+
+impl Little {
+    /// Two that are the same have the same, and no others.
+    pub(crate) fn key(&self) -> String {
+        let Little { to, timeout, body_max } = self;
+        let nanos = timeout.map(|timeout| timeout.as_nanos());
+        format!("{to} {nanos:?} {body_max:?}")
+    }
 }
 
 /// What is done with a request.
@@ -167,5 +177,35 @@ impl Respond {
             headers: headers.shrunk(),
             body: Bytes::from(respond.body.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_little_is_told_apart_by_all_of_it() {
+        let little = |route: &str| {
+            let source: config::Route = serde_json::from_str(route).unwrap();
+            Does::new(&source, &|name| name.len()).little().map(|little| little.key())
+        };
+        let plain = little(r#"{"forward":"a"}"#);
+        assert!(plain.is_some());
+        assert_eq!(little(r#"{"match":{"hosts":["x"]},"forward":"b"}"#), plain, "its number is the same");
+        for other in [
+            r#"{"forward":"ab"}"#,
+            r#"{"forward":"a","timeout":"5s"}"#,
+            r#"{"forward":"a","limits":{"body":5}}"#,
+            r#"{"forward":"a","rewrite":{"path":"/x"}}"#,
+            r#"{"forward":"a","rewrite":{"host":"x"}}"#,
+            r#"{"forward":"a","headers":{"request":{"set":{"x":"y"}}}}"#,
+            r#"{"forward":"a","headers":{"response":{"remove":["x"]}}}"#,
+            r#"{"forward":[{"upstream":"a","weight":1},{"upstream":"b","weight":1}]}"#,
+            r#"{"respond":{}}"#,
+        ] {
+            assert_ne!(little(other), plain, "{other}");
+        }
+        assert_eq!(size_of::<Route>(), 16, "it lies beside the name of its host");
     }
 }

@@ -22,8 +22,8 @@ use rustix::{
 /// How far files are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// What the kernel has in memory, and may be asked for by a thread that must not wait: everything else is `WouldBlock`, also on
-    /// kernels and file systems that cannot say.
+    /// What the kernel has in memory of file systems of this machine, and may be asked for by a thread that must not wait: everything
+    /// else is `WouldBlock`.
     Cached,
     /// Wherever they are.
     Disk,
@@ -32,7 +32,7 @@ pub(crate) enum Reach {
 /// A folder, opened.
 pub(crate) struct Root {
     folder: OwnedFd,
-    reach: Reach,
+    pub(crate) reach: Reach,
     /// There is no `openat2`.
     walk: Cell<bool>,
 }
@@ -59,6 +59,10 @@ impl Root {
             Reach::Cached => cached(CWD, path, flags, ResolveFlags::empty())?,
             Reach::Disk => openat(CWD, path, flags, Mode::empty())?,
         };
+        // Elsewhere opening is a question to somebody who may not answer.
+        if reach == Reach::Cached && !evergate_conf::is_local(&folder) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         Ok(Root { folder, reach, walk: Cell::new(false) })
     }
 
@@ -82,7 +86,13 @@ impl Root {
         let flags = flags | OFlags::CLOEXEC;
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         if self.reach == Reach::Cached {
-            return cached(self.folder.as_fd(), path, flags, beneath);
+            // What is mounted below may be of another kind.
+            return match cached(self.folder.as_fd(), path, flags, beneath | ResolveFlags::NO_XDEV) {
+                Err(error) if error.raw_os_error() == Some(Errno::XDEV.raw_os_error()) => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                opened => opened,
+            };
         }
         for _ in 0..TRIES {
             if self.walk.get() {

@@ -256,7 +256,9 @@ fn compressed(root: &Root, plain: Chosen, codings: &[Coding]) -> io::Result<Chos
                 return Ok(Chosen { name: plain.name, file, metadata, coding: Some(*coding) });
             }
             // Whether there is one has to be looked up.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) if root.reach == Reach::Cached && error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(error);
+            }
             // Whatever is wrong with a sibling, the file itself is open.
             Ok(_) | Err(_) => {}
         }

@@ -36,7 +36,7 @@ pub(crate) struct FileBody {
     first: Option<Bytes>,
     /// What is done on the pool.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
-    /// Where the next piece is looked for first.
+    /// Where pieces are looked for: in memory until one is not there, then to the end where they are.
     reach: Reach,
     /// Pieces that were taken without waiting since the last turn.
     in_a_row: u8,
@@ -91,6 +91,7 @@ impl FileBody {
                 }
             }
         }
+        self.reach = Reach::Disk;
         self.read_on_the_pool();
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let read = ready!(Pin::new(reading).poll(cx));
@@ -136,17 +137,17 @@ pub(crate) fn read(file: &File, part: Range<u64>, reach: Reach) -> io::Result<By
     Ok(Bytes::from(bytes))
 }
 
-/// The same, if all of it is in memory (`RWF_NOWAIT`, Linux 4.14; which file systems can say so differs).
+/// The same, if all of it is in memory (`RWF_NOWAIT`, Linux 4.14; which file systems can say so differs). Whatever else it is, an
+/// end or a fault, is for the other way to find out: some kernels say "end" here where they would have to wait (preadv2(2), BUGS).
 fn cached(file: &File, start: u64, length: usize) -> io::Result<Bytes> {
     let mut bytes = vec![0; length];
     let mut done = 0;
     while let Some(room) = bytes.get_mut(done..).filter(|room| !room.is_empty()) {
         match preadv2(file, &mut [IoSliceMut::new(room)], start + done as u64, ReadWriteFlags::NOWAIT) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Err(io::ErrorKind::WouldBlock.into()),
             Ok(n) => done += n,
             Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => return Err(error.into()),
+            Err(_) => return Err(io::ErrorKind::WouldBlock.into()),
         }
     }
     Ok(Bytes::from(bytes))
@@ -182,11 +183,20 @@ mod tests {
     }
 
     fn body(file: File, part: Range<u64>, pool: &Handle, reach: Reach) -> FileBody {
-        let first = read(&file, part.start..part.start + 1, reach).unwrap();
+        let first = read(&file, part.start..part.start + 1, Reach::Disk).unwrap();
         FileBody { reach, ..FileBody::new(file, first, part.start + 1..part.end, pool.clone()) }
     }
 
     const BOTH: [Reach; 2] = [Reach::Cached, Reach::Disk];
+
+    /// Where temporary files are on a file system that does not say what is in memory, there is less to test.
+    fn can_say(file: &File) -> bool {
+        let can = read(file, 0..1, Reach::Cached).is_ok();
+        if !can {
+            eprintln!("this file system does not say what is in memory");
+        }
+        can
+    }
 
     #[test]
     fn a_part_arrives_as_it_is() {
@@ -225,6 +235,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let count = u64::from(IN_A_ROW) * 2 + 1;
         let (file, _) = file(count * PIECE + 1);
+        if !can_say(&file) {
+            return;
+        }
         let mut body = body(file, 0..count * PIECE + 1, runtime.handle(), Reach::Cached);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let mut given = String::new();
@@ -252,8 +265,10 @@ mod tests {
             let (pieces, error) = pieces(body);
             assert_eq!(error, Some(BodyError::Io(io::ErrorKind::UnexpectedEof)));
             assert_eq!(pieces.concat().len() as u64, PIECE + 1);
-            let read = read(&short, 0..PIECE + 11, reach);
-            assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            let read = read(&short, 0..PIECE + 11, reach).unwrap_err().kind();
+            // That it is the end is for the disk to say.
+            let cached = reach == Reach::Cached;
+            assert_eq!(read, if cached { io::ErrorKind::WouldBlock } else { io::ErrorKind::UnexpectedEof });
         }
     }
 

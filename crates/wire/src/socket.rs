@@ -92,7 +92,8 @@ pub trait Carrier: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
-    /// Ready once the kernel has all: what is dropped then is sent, and the connection's end behind it.
+    /// Ready once the kernel has all: what is dropped then is sent, and the connection's end behind it. A carrier without a buffer of its
+    /// own has nothing more.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_flush(cx)
     }

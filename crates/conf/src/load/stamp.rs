@@ -6,7 +6,7 @@
 
 use std::{
     fs::{File, Metadata},
-    os::unix::fs::MetadataExt,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -48,9 +48,10 @@ pub(super) fn before_reading(file: &File, m: &Metadata, now: SystemTime) -> Opti
     Some(Stamp::of(m)).filter(|stamp| stamp.tells(now) && is_local(file))
 }
 
-/// True if this machine's kernel alone writes the times of that file, and by its own clock.
+/// True if the file is on a file system of this machine: nobody else has to be asked, and its times are by our own clock.
 #[cfg(target_os = "linux")]
-pub(super) fn is_local(file: &File) -> bool {
+#[must_use]
+pub fn is_local(file: impl AsFd) -> bool {
     /// See `linux/magic.h`: bcachefs, btrfs, ext2 to ext4, f2fs, overlayfs, ramfs, tmpfs, XFS, ZFS.
     const LOCAL: [u32; 9] = [
         0xca45_1a4e,
@@ -68,7 +69,8 @@ pub(super) fn is_local(file: &File) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_local(_: &File) -> bool {
+#[must_use]
+pub fn is_local(_: impl AsFd) -> bool {
     false
 }
 

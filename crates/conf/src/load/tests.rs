@@ -308,7 +308,7 @@ fn files_that_did_not_change_are_not_parsed_again() {
 #[test]
 fn files_that_look_as_they_did_are_not_read_again() {
     let dir = folder(&[("a.yaml", "a: { x: 1 }"), ("b.yaml", "b: { x: 1 }")]);
-    let told = stamp::is_local(&std::fs::File::open(dir.path().join("a.yaml")).unwrap());
+    let told = stamp::is_local(std::fs::File::open(dir.path().join("a.yaml")).unwrap());
     let mut loader = loader();
     let roots = [dir.path().to_owned()];
     let load = |loader: &mut Loader| {

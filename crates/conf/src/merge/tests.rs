@@ -49,6 +49,15 @@ fn what_does_not_change_is_shared() {
     assert!(clean.same(&base));
     let whole = json(r#"{"a":{"x":2,"y":[1,2]},"b":{"z":{"w":3}}}"#);
     assert!(merge(&base, &whole).same(&whole));
+    let many = |seventh: u8| {
+        let object = |i: u8| format!(r#""r{i}":{{"to":{}}}"#, if i == 7 { seventh } else { 0 });
+        json(&format!("{{{}}}", (0..100).map(object).collect::<Vec<_>>().join(",")))
+    };
+    let (base, patch) = (many(1), many(2));
+    let changed = merge(&base, &patch);
+    assert_eq!(changed, patch);
+    let shared = |i: u8| changed.get(&format!("r{i}")).unwrap().same(base.get(&format!("r{i}")).unwrap());
+    assert_eq!((0..100).filter(|i| !shared(*i)).collect::<Vec<_>>(), [7]);
 }
 
 #[test]

@@ -79,7 +79,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, conn: &Rc<Conn>, wire: Wire, read
             Ok(head) => match h1.exchange(conn, head).await {
                 Next::Request => {}
                 Next::Close => return h1.finish().await,
-                Next::End => return h1.end().await,
+                Next::Done => return h1.done().await,
                 Next::Cut => return,
                 Next::Tunnel(upstream) => {
                     if let Ok(h1) = Rc::try_unwrap(h1) {
@@ -107,7 +107,7 @@ enum Next {
     /// Close after all is sent.
     Close,
     /// The same, and the client has nothing more to say.
-    End,
+    Done,
     /// Close at once: the client must see that its answer is not complete.
     Cut,
     Tunnel(evergate_upstream::Tunnel),
@@ -188,7 +188,7 @@ impl H1 {
                 let says =
                     if close { Some(&CLOSE) } else { (version == Version::HTTP_10).then_some(&KEEP_ALIVE) };
                 match self.send(&method, version, parts, payload, says).await {
-                    Ok(_) if is_last && self.wire.borrow().input.is_empty() => Next::End,
+                    Ok(_) if is_last && self.wire.borrow().input.is_empty() => Next::Done,
                     Ok(until_close) if close || until_close => Next::Close,
                     Ok(_) if self.skip_rest(settings).await => Next::Request,
                     Ok(_) => Next::Close,
@@ -347,9 +347,15 @@ impl H1 {
     }
 
     /// Ends a connection by which nothing comes any more, so that there is nothing to wait for.
-    async fn end(&self) {
+    async fn done(&self) {
         // A client that takes nothing loses what is left, as everywhere.
         let _ = std::future::poll_fn(|cx| self.poll_progress(cx, Wire::poll_end)).await;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let read = self.wire.borrow_mut().poll_fill(&mut cx);
+        // A word that is left unread would make the end a reset, which overtakes what the client has not read.
+        if matches!(read, Poll::Ready(Ok(n)) if n > 0) {
+            self.finish().await;
+        }
     }
 
     /// Says goodbye, then reads for a moment what the client still sends (RFC 9112 §9.6).

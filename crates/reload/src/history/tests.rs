@@ -121,12 +121,19 @@ fn a_small_change_of_a_large_document_writes_little() {
     let dir = TempDir::new().unwrap();
     let (mut history, _) = open(&dir);
     let none = Inputs::new();
-    record(&mut history, &revision(1, routes(5000, |_| "1s".into()), Node::empty_map(), &none), &none, 100);
+    let first = revision(1, routes(5000, |_| "1s".into()), Node::empty_map(), &none);
     let changed = routes(5000, |i| if i == 77 { "2s".into() } else { "1s".into() });
-    record(&mut history, &revision(2, changed, Node::empty_map(), &none), &none, 100);
+    let second = revision(2, changed, Node::empty_map(), &none);
+    [&first, &second].into_iter().for_each(|r| record(&mut history, r, &none, 100));
     let files = names(&dir.path().join("history"));
     let size = |i: usize| fs::metadata(dir.path().join("history").join(&files[i])).unwrap().len();
     assert!(size(0) > 100_000 && size(1) < 1200, "{} {}", size(0), size(1));
+    drop(history);
+    let (history, found) = open(&dir);
+    assert!(found.skipped.is_empty(), "{:?}", found.skipped);
+    for revision in [first, second] {
+        assert!(same(&history.archive().read(revision.id).unwrap(), &revision), "{}", revision.id);
+    }
 }
 
 #[test]
