@@ -201,7 +201,7 @@ mod tests {
             r#"{"forward":"a","rewrite":{"host":"x"}}"#,
             r#"{"forward":"a","headers":{"request":{"set":{"x":"y"}}}}"#,
             r#"{"forward":"a","headers":{"response":{"remove":["x"]}}}"#,
-            r#"{"forward":[{"upstream":"a","weight":1},{"upstream":"b","weight":1}]}"#,
+            r#"{"forward":{"to":[{"upstream":"a","weight":1},{"upstream":"b","weight":1}]}}"#,
             r#"{"respond":{}}"#,
         ] {
             assert_ne!(little(other), plain, "{other}");
