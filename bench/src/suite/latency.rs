@@ -6,7 +6,7 @@ use evergate_testkit::paced::{Paced, Plan, Sample, quantile};
 
 use super::{Suite, scenario};
 use crate::{
-    bed::{Instance, NAME, disturbed},
+    bed::{Instance, NAME, Used, disturbed},
     load,
     peers::Job,
     results::{Figure, Row, Scenario},
@@ -16,8 +16,13 @@ use crate::{
 const WARM: Duration = Duration::from_millis(500);
 /// Half of the requests take longer than so many milliseconds: the proxy falls behind, and more so the longer it lasts.
 const BEHIND: f64 = 50.0;
+/// So many times as many rounds as elsewhere: the slowest of a hundred requests say as much of the machine as of the proxy.
+const MORE: usize = 4;
 /// Requests a second, where there is no nginx to take half of.
 const RATE: f64 = 10_000.0;
+
+/// What was seen, and what the core did.
+type Round = (Row, Option<Used>);
 
 pub(crate) async fn run(suite: &Suite) -> Scenario {
     let mut found = scenario(
@@ -32,7 +37,7 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
         ],
     );
     let (there, mut rows) = suite.there("");
-    let mut ready: Vec<(Rc<Instance>, Vec<Row>)> = Vec::new();
+    let mut ready: Vec<(Rc<Instance>, Vec<Round>)> = Vec::new();
     for peer in there {
         match suite.bed.get(peer, Job::Plain).await {
             Ok(instance) => ready.push((instance, Vec::new())),
@@ -49,18 +54,24 @@ pub(crate) async fn run(suite: &Suite) -> Scenario {
         "{rate:.0} requests a second at fixed times ({of}), 64 connections, small bodies. Time counts from when a \
          request was due."
     );
-    for _ in 0..suite.size.rounds[1] {
+    for _ in 0..MORE * suite.size.rounds[1] {
         for (instance, rounds) in &mut ready {
+            // Who has fallen behind once need not be waited for again.
+            if rounds.iter().any(|(row, _)| row.median("p50").is_some_and(|p50| p50 > BEHIND)) {
+                continue;
+            }
             rounds.push(round(instance, rate, Duration::from_secs(suite.size.seconds + 1)));
         }
     }
     for (instance, rounds) in ready {
         let mut row = Row::new(instance.peer.name(), "");
         for column in &found.columns {
-            let numbers: Vec<f64> = rounds.iter().filter_map(|r| r.median(&column.key)).collect();
+            let numbers: Vec<f64> = rounds.iter().filter_map(|(r, _)| r.median(&column.key)).collect();
             row = row.with(&column.key, Figure::of(&numbers));
         }
-        row.remarks = rounds.into_iter().flat_map(|r| r.remarks).collect();
+        let used: Vec<Used> = rounds.iter().filter_map(|(_, used)| *used).collect();
+        row.remarks = rounds.into_iter().flat_map(|(r, _)| r.remarks).collect();
+        row.remarks.extend(disturbed(&used));
         let [p50, p99] = ["p50", "p99"].map(|key| row.median(key).unwrap_or_default());
         row.absent =
             (p50 > BEHIND).then(|| format!("cannot carry this load: p50 {p50:.0} ms, p99 {p99:.0} ms"));
@@ -76,7 +87,7 @@ fn most(nginx: &Instance) -> Result<f64, String> {
     Ok(ran.requests / ran.seconds)
 }
 
-fn round(instance: &Instance, rate: f64, takes: Duration) -> Row {
+fn round(instance: &Instance, rate: f64, takes: Duration) -> Round {
     let plan = Plan {
         address: instance.site.listen,
         connections: 64,
@@ -89,7 +100,7 @@ fn round(instance: &Instance, rate: f64, takes: Duration) -> Row {
         Ok(paced) => paced,
         Err(error) => {
             row.remarks.push(error.to_string());
-            return row;
+            return (row, None);
         }
     };
     std::thread::sleep(WARM + takes);
@@ -101,11 +112,12 @@ fn round(instance: &Instance, rate: f64, takes: Duration) -> Row {
         row.remarks.push(format!("{bad} of {} requests without a good answer", counted.len()));
     }
     let times = sorted_ms(counted.iter());
-    row.remarks.extend(disturbed(&[used]));
-    row.with("p50", quantile(&times, 0.5))
+    let row = row
+        .with("p50", quantile(&times, 0.5))
         .with("p99", quantile(&times, 0.99))
         .with("p999", quantile(&times, 0.999))
-        .with("busy", used.busy * 100.0)
+        .with("busy", used.busy * 100.0);
+    (row, Some(used))
 }
 
 /// Milliseconds, least first.
