@@ -154,6 +154,8 @@ async fn health_is_added_changed_and_removed() {
         [endpoint(stand.v1.url()), endpoint(stand.v2.url())]
     };
     stand.gate.until("the sick one is seen", async || of(&stand).await == ["healthy", "unhealthy"]).await;
+    // Those that were on their way to it come in first.
+    crowd.more(100).await;
     let before = stand.v2.requests();
     crowd.more(100).await;
     assert_eq!(stand.v2.requests(), before, "no requests to the sick one");
