@@ -32,7 +32,7 @@ use crate::{
     listen::{Bound, Incarnation, Mailboxes, Opening, Places, UdpBound},
     onward::{ByName, Onward, UdpOnward},
     quic::Steering,
-    route::{Does, Little, Route},
+    route::{Does, Route},
     snapshot::{Credentials, Entrance, Holds, Snapshot},
 };
 
@@ -354,7 +354,7 @@ impl Builder<'_> {
                     let number = table.rule(name).map(|rule| rule.value.number);
                     let number = number.unwrap_or_else(|| self.next_number());
                     let number_of = |upstream: &str| numbers.get(upstream).copied().unwrap_or(usize::MAX);
-                    let does = self.held_once(Does::new(source, &number_of), &mut alike);
+                    let does = Does::new(source, &number_of).held_once(&self.shop.keep, &mut alike);
                     let value = Route { number, does };
                     changes.push(Change::Put(Rule { name: name.clone(), route: source.clone(), value }));
                 }
@@ -369,13 +369,6 @@ impl Builder<'_> {
                 None
             }
         }
-    }
-
-    /// What a route does; where others do the same, the same. `alike` are those that were looked for already.
-    fn held_once(&self, does: Does, alike: &mut HashMap<Little, Arc<Does>>) -> Arc<Does> {
-        let Some(little) = does.little() else { return Arc::new(does) };
-        let known = || self.shop.keep.get("route", &little.key(), || does);
-        Arc::clone(alike.entry(little).or_insert_with(known))
     }
 
     /// A number for a route in the metrics.

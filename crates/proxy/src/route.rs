@@ -1,10 +1,10 @@
 //! A route, compiled: what becomes of a request that matches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use evergate_contract::config;
-use evergate_kit::Rng;
+use evergate_kit::{Keep, Rng};
 use evergate_site::Site;
 use evergate_wire::Headers;
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -51,7 +51,7 @@ pub(crate) struct Little {
 
 impl Little {
     /// Two that are the same have the same, and no others.
-    pub(crate) fn key(&self) -> String {
+    fn key(&self) -> String {
         let Little { to, timeout, body_max } = self;
         let nanos = timeout.map(|timeout| timeout.as_nanos());
         format!("{to} {nanos:?} {body_max:?}")
@@ -107,7 +107,7 @@ impl Does {
 
     /// All of it, where it is so little that other routes may do the same.
     #[must_use]
-    pub(crate) fn little(&self) -> Option<Little> {
+    fn little(&self) -> Option<Little> {
         let Does { request, response, timeout, body_max, action } = self;
         match action {
             Action::Forward(Forward { to: Share::All(to), path: None, host: None })
@@ -117,6 +117,14 @@ impl Does {
             }
             _ => None,
         }
+    }
+
+    /// The same; where other routes do it too, theirs. `alike` are those that were looked for already.
+    #[must_use]
+    pub(crate) fn held_once(self, keep: &Keep, alike: &mut HashMap<Little, Arc<Does>>) -> Arc<Does> {
+        let Some(little) = self.little() else { return Arc::new(self) };
+        let known = || keep.get("route", &little.key(), || self);
+        Arc::clone(alike.entry(little).or_insert_with(known))
     }
 
     /// Bytes of a request's body at most; `listener` is what the listener says.
@@ -206,6 +214,14 @@ mod tests {
         ] {
             assert_ne!(little(other), plain, "{other}");
         }
+        let keep = Keep::new();
+        let held = |route: &str| {
+            let source: config::Route = serde_json::from_str(route).unwrap();
+            Does::new(&source, &|name| name.len()).held_once(&keep, &mut HashMap::new())
+        };
+        let first = held(r#"{"forward":"a"}"#);
+        assert!(Arc::ptr_eq(&first, &held(r#"{"forward":"b"}"#)), "also from change to change");
+        assert!(!Arc::ptr_eq(&first, &held(r#"{"forward":"ab"}"#)));
         assert_eq!(size_of::<Route>(), 16, "it lies beside the name of its host");
     }
 }
